@@ -1,0 +1,117 @@
+"""domokit: an async SDK for Domo.
+
+    from domokit import DomoUser, SessionAuth
+
+    async with SessionAuth("acme", "ann@example.com", password) as auth:
+        me = await DomoUser.get_me(auth)
+
+Names are imported when they are first used, so `import domokit` is cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from domokit import errors as errors
+    from domokit.auth import NO_RETRY as NO_RETRY
+    from domokit.auth import AccessTokenAuth as AccessTokenAuth
+    from domokit.auth import Auth as Auth
+    from domokit.auth import BrowserSessionAuth as BrowserSessionAuth
+    from domokit.auth import ClientOptions as ClientOptions
+    from domokit.auth import Identity as Identity
+    from domokit.auth import OAuthClientAuth as OAuthClientAuth
+    from domokit.auth import RetryPolicy as RetryPolicy
+    from domokit.auth import Secret as Secret
+    from domokit.auth import SessionAuth as SessionAuth
+    from domokit.auth import auth_from_env as auth_from_env
+    from domokit.auth import override as override
+    from domokit.auth import record as record
+    from domokit.entities.access_tokens import DomoAccessToken as DomoAccessToken
+    from domokit.entities.account_config import MASKED as MASKED
+    from domokit.entities.account_config import AbstractCredentialStore as AbstractCredentialStore
+    from domokit.entities.account_config import AccountConfig as AccountConfig
+    from domokit.entities.account_config import DomoAccessTokenConfig as DomoAccessTokenConfig
+    from domokit.entities.accounts import DomoAccount as DomoAccount
+    from domokit.entities.api_clients import DomoApiClient as DomoApiClient
+    from domokit.entities.base import NOT_GIVEN as NOT_GIVEN
+    from domokit.entities.base import DomoEntity as DomoEntity
+    from domokit.entities.base import api as api
+    from domokit.entities.base import entity as entity
+    from domokit.entities.datasets import DomoDataset as DomoDataset
+    from domokit.entities.groups import DomoGroup as DomoGroup
+    from domokit.entities.roles import DomoRole as DomoRole
+    from domokit.entities.users import DomoUser as DomoUser
+    from domokit.transport import dry_run as dry_run
+    from domokit.workflows.rotation import RotationResult as RotationResult
+    from domokit.workflows.rotation import rotate_access_token as rotate_access_token
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Importing entities costs about a millisecond a class, hence only on use.
+_HOMES = {
+    "auth": (
+        "NO_RETRY AccessTokenAuth Auth BrowserSessionAuth ClientOptions Identity OAuthClientAuth RetryPolicy Secret "
+        "SessionAuth auth_from_env override record"
+    ),
+    "entities.access_tokens": "DomoAccessToken",
+    "entities.account_config": "MASKED AbstractCredentialStore AccountConfig DomoAccessTokenConfig",
+    "entities.accounts": "DomoAccount",
+    "entities.api_clients": "DomoApiClient",
+    "entities.base": "NOT_GIVEN DomoEntity api entity",
+    "entities.datasets": "DomoDataset",
+    "entities.groups": "DomoGroup",
+    "entities.roles": "DomoRole",
+    "entities.users": "DomoUser",
+    "transport": "dry_run",
+    "workflows.rotation": "RotationResult rotate_access_token",
+}
+_HOME_OF = {name: f"domokit.{module}" for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "MASKED",
+    "NOT_GIVEN",
+    "NO_RETRY",
+    "AbstractCredentialStore",
+    "AccessTokenAuth",
+    "AccountConfig",
+    "Auth",
+    "BrowserSessionAuth",
+    "ClientOptions",
+    "DomoAccessToken",
+    "DomoAccessTokenConfig",
+    "DomoAccount",
+    "DomoApiClient",
+    "DomoDataset",
+    "DomoEntity",
+    "DomoGroup",
+    "DomoRole",
+    "DomoUser",
+    "Identity",
+    "OAuthClientAuth",
+    "RetryPolicy",
+    "RotationResult",
+    "Secret",
+    "SessionAuth",
+    "api",
+    "auth_from_env",
+    "dry_run",
+    "entity",
+    "errors",
+    "override",
+    "record",
+    "rotate_access_token",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("domokit.errors")
+    if (home := _HOME_OF.get(name)) is None:
+        raise AttributeError(f"module 'domokit' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,329 @@
+"""One answer from Domo: a request goes out, within limits, is repeated where it may be, and comes back read.
+
+Everything that is the same for all endpoints happens here and has no parameter anywhere above.
+"""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from json import dumps, loads
+from types import UnionType
+from typing import Any
+from urllib.parse import urlencode
+
+import anyio
+import attrs
+import httpx
+
+from domokit._secrets import MASK, Secret, forget_frames, is_secret_name, mask, may_hold_secrets, scrub, wrap_secrets
+from domokit.auth.options import ClientOptions, RetryPolicy
+from domokit.auth.pools import build_transport
+from domokit.errors import (
+    APIError,
+    DomoDecodeError,
+    DomoError,
+    EmptyAnswerError,
+    OutcomeUnknown,
+    RequestTimeoutError,
+    connection_error,
+    decode_error,
+    error_for,
+)
+
+log = logging.getLogger("domokit.transport")
+
+USER_AGENT = "domokit"
+_RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+_HIDDEN_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+
+
+@attrs.frozen
+class Answer:
+    """One request and its answer, as `record()` keeps them: secrets masked.
+
+    request_body and body are decoded JSON where they are JSON, else text; headers have lower-case names.
+    """
+
+    method: str
+    url: str
+    request_headers: Mapping[str, str]
+    request_body: Any
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class Overrides:
+    """Options for the calls inside an `override()` block; None keeps what the auth object has."""
+
+    timeout: httpx.Timeout | None = None
+    total_timeout: float | None = None
+    retry: RetryPolicy | None = None
+
+
+_recorders: ContextVar[tuple[list[Answer], ...]] = ContextVar("domokit.recorders", default=())
+_overrides: ContextVar[Overrides | None] = ContextVar("domokit.overrides", default=None)
+
+
+@contextmanager
+def record() -> Iterator[list[Answer]]:
+    """Keep every request and answer of the calls inside the block, raw but for masked secrets.
+
+    Repeated requests and sign-ins are in the list too, in the order in which they ended.
+
+        with record() as answers:
+            await DomoUser.get_by_id(auth, 27)
+        print(answers[-1].body)
+    """
+    answers: list[Answer] = []
+    reset = _recorders.set((*_recorders.get(), answers))
+    try:
+        yield answers
+    finally:
+        _recorders.reset(reset)
+
+
+@contextmanager
+def override(
+    *,
+    timeout: float | httpx.Timeout | None = None,
+    total_timeout: float | None = None,
+    retry: RetryPolicy | None = None,
+) -> Iterator[None]:
+    """Other timeouts (seconds) or another retry policy for the calls inside the block."""
+    wanted = httpx.Timeout(timeout) if timeout is not None else None
+    reset = _overrides.set(Overrides(timeout=wanted, total_timeout=total_timeout, retry=retry))
+    try:
+        yield
+    finally:
+        _overrides.reset(reset)
+
+
+class Connection:
+    """What one auth object has open on one event loop: a client, a limit, and a common pace."""
+
+    def __init__(self, options: ClientOptions, origin: str) -> None:
+        self.options = options
+        self._limit = anyio.Semaphore(options.max_concurrency, fast_acquire=True)
+        self._not_before = 0.0  # on this loop's clock: a 429 slows every task of this auth
+        self._closer: AsyncGenerator[None, None] | None = None
+        self._timeout = options.timeout.as_dict()
+        self._client = httpx.AsyncClient(
+            transport=build_transport(options, origin),
+            timeout=options.timeout,
+            follow_redirects=False,
+            trust_env=False,  # neither .netrc nor proxies by surprise; proxies are chosen in pools.py
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # who we are is said by a header alone
+            event_hooks={kind: list(hooks) for kind, hooks in options.event_hooks.items()},
+        )
+        self.headers = httpx.Headers({
+            "Accept": "application/json, text/plain",
+            "Accept-Encoding": self._client.headers["accept-encoding"],
+            "Connection": "keep-alive",
+            "User-Agent": USER_AGENT,
+        })  # fmt: skip
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        form: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+    ) -> httpx.Request:
+        """A request with this connection's headers. Secrets in `json` and `form` are revealed here and nowhere else.
+
+        A function of its own so that no frame alive while the request is under way holds the encoded body.
+        """
+        sent = httpx.Headers(self.headers)
+        if json is not None:
+            content = dumps(json, default=_reveal, ensure_ascii=False, separators=(",", ":")).encode()
+            sent["Content-Type"] = "application/json"
+        elif form is not None:
+            content = urlencode({key: _plain(value) for key, value in form.items()}).encode()
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
+        if headers:
+            sent.update(headers)
+        return httpx.Request(method, url, headers=sent, content=content)
+
+    async def exchange(
+        self,
+        request: httpx.Request,
+        *,
+        asked: str,
+        repeatable: bool,
+        auth: httpx.Auth | None,
+        meanings: Mapping[int, Callable[..., APIError]] | None = None,
+        urgent: bool = False,
+    ) -> httpx.Response:
+        """Send `request`, signed by `auth` if given, until an answer is in hand that is no error.
+
+        asked:       method and path, for errors and the log.
+        repeatable:  whether sending it twice does no harm.
+        urgent:      past the limit on calls in flight: a sign-in, for which those in flight are waiting.
+        Raises: what `error_for` makes of the answer, ConnectionFailedError, RequestTimeoutError, OutcomeUnknown.
+        """
+        if self._closer is None:
+            await self._close_with_loop()
+        special = _overrides.get()
+        policy = (special and special.retry) or self.options.retry
+        total = (special and special.total_timeout) or self.options.total_timeout
+        timeout = special.timeout.as_dict() if special and special.timeout else self._timeout
+        request.extensions["timeout"] = timeout
+        started = time.monotonic()
+        attempt = 1
+        while True:
+            if not urgent:
+                await self._keep_pace()
+            error: DomoError | None = None
+            response: httpx.Response | None = None
+            if urgent:
+                response, error = await self._once(request, asked, repeatable, auth, total)
+            else:
+                async with self._limit:
+                    response, error = await self._once(request, asked, repeatable, auth, total)
+            if response is not None:
+                if (error := error_for(asked, response, meanings)) is None:
+                    return response
+                if error.retry_after is not None and error.status == 429:
+                    self._slow_down(error.retry_after)
+            assert error is not None
+            wait = policy.wait_before(attempt + 1, getattr(error, "retry_after", None))
+            spent = time.monotonic() - started
+            if not _again(error, repeatable) or attempt >= policy.attempts or spent + wait > policy.budget:
+                raise error
+            attempt += 1
+            log.info("%s: %s; attempt %d of %d in %.2f s", asked, error.message, attempt, policy.attempts, wait)
+            if getattr(error, "status", 0) == 429:
+                self._slow_down(wait)
+            await anyio.sleep(wait)
+
+    async def _once(
+        self, request: httpx.Request, asked: str, repeatable: bool, auth: httpx.Auth | None, total: float | None
+    ) -> tuple[httpx.Response | None, DomoError | None]:
+        began = time.monotonic()
+        lost: Exception | None = None
+        with anyio.move_on_after(total) as scope:
+            try:
+                response = await self._client.send(request, auth=auth)
+            except (httpx.TransportError, httpx.DecodingError) as caught:
+                lost = caught
+            except BaseException as passing:  # a cancellation, or an error of ours: neither needs the frames below
+                forget_frames(passing)
+                raise
+            else:
+                seconds = time.monotonic() - began
+                log.debug("%s -> %d in %.0f ms", asked, response.status_code, seconds * 1000)
+                if recorders := _recorders.get():
+                    answer = _answer(request, response, seconds)
+                    for answers in recorders:
+                        answers.append(answer)
+                return response, None
+        if scope.cancelled_caught:
+            late = f"no answer within {total:g} s"
+            return None, (RequestTimeoutError if repeatable else OutcomeUnknown)(late, asked=asked)
+        assert lost is not None
+        return None, connection_error(asked, lost, repeatable=repeatable)
+
+    async def aclose(self) -> None:
+        """Close the client. The connection must not be used afterwards."""
+        await self._client.aclose()
+        if (closer := self._closer) is not None:
+            await closer.aclose()
+
+    async def _close_with_loop(self) -> None:
+        """See to it that the client is closed when the event loop ends, also where nobody calls `aclose()`.
+
+        asyncio and trio both finish the asynchronous generators that are still open then, while they can still await.
+        """
+        self._closer = _closing(self._client)
+        await anext(self._closer)
+
+    async def _keep_pace(self) -> None:
+        if self._not_before:
+            while (wait := self._not_before - anyio.current_time()) > 0:
+                await anyio.sleep(wait)
+
+    def _slow_down(self, seconds: float) -> None:
+        self._not_before = max(self._not_before, anyio.current_time() + seconds)
+
+
+async def _closing(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+def decode(asked: str, response: httpx.Response, promised: type | UnionType) -> Any:
+    """The JSON of an answer, of the promised type (dict, list …); every secret text in it is a `Secret`.
+
+    Raises: EmptyAnswerError, DomoDecodeError. Neither keeps the undecodable text as context.
+    """
+    content = response.content
+    if not content.strip():
+        raise decode_error(EmptyAnswerError, asked, response, "without the data that was promised")
+    try:
+        decoded = loads(content)
+    except ValueError:
+        decoded = _UNREADABLE
+    if decoded is _UNREADABLE:
+        raise decode_error(DomoDecodeError, asked, response, "the answer is not JSON, or is cut off")
+    if not isinstance(decoded, promised):
+        kinds = " or ".join(kind.__name__ for kind in getattr(promised, "__args__", (promised,)))
+        raise decode_error(DomoDecodeError, asked, response, f"a {type(decoded).__name__} came where a {kinds} was due")
+    return wrap_secrets(decoded) if may_hold_secrets(content) else decoded
+
+
+_UNREADABLE = object()
+
+
+def _plain(value: Any) -> Any:
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def _reveal(value: Any) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+
+
+def _again(error: DomoError, repeatable: bool) -> bool:
+    if isinstance(error, APIError):
+        return repeatable and error.status in _RETRIED_STATUSES
+    # A lost connection is ConnectionFailedError only if nothing was done or the request may be repeated.
+    return not isinstance(error, OutcomeUnknown)
+
+
+def _answer(request: httpx.Request, response: httpx.Response, seconds: float) -> Answer:
+    return Answer(
+        request.method,
+        scrub(str(request.url)),
+        _shown(request.headers),
+        mask(_decoded(request.content)),
+        response.status_code,
+        _shown(response.headers),
+        mask(_decoded(response.content)),
+        seconds,
+    )
+
+
+def _shown(headers: httpx.Headers) -> dict[str, str]:
+    return {
+        name: MASK if name in _HIDDEN_HEADERS or is_secret_name(name) else scrub(value)
+        for name, value in headers.items()
+    }
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return httpx.Response(200, content=body).json()
+    except ValueError:
+        return body.decode(errors="replace")

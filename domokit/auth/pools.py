@@ -1,0 +1,133 @@
+"""The network below an auth object: many small connection pools instead of one large one.
+
+One httpx pool walks all of its connections on every request and every close, and above its keep-alive limit it
+reconnects on nearly every call; many pools of one connection each do neither.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from domokit.auth.options import ClientOptions, is_loopback
+
+_ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0)
+
+
+def build_transport(options: ClientOptions, origin: str) -> httpx.AsyncBaseTransport:
+    """The transport that the options ask for, for calls to one origin."""
+    given = options.transport
+    if isinstance(given, httpx.AsyncBaseTransport):
+        return given
+    if given is not None:
+        return InProcessTransport(given)
+    context = (
+        _tls_context(options.ca_bundle) if not isinstance(options.ca_bundle, ssl.SSLContext) else options.ca_bundle
+    )
+    proxy = options.proxy or (_proxy_from_env(origin) if options.trust_env else None)
+
+    def one_connection() -> httpx.AsyncBaseTransport:
+        return httpx.AsyncHTTPTransport(verify=context, proxy=proxy, limits=_ONE, trust_env=False)
+
+    return SpreadTransport(one_connection, options.max_connections)
+
+
+@lru_cache(maxsize=8)
+def _tls_context(ca_bundle: str | Path | None) -> ssl.SSLContext:
+    """Verifying context; reading the certificates takes tens of milliseconds, so it is shared."""
+    context = httpx.create_ssl_context(trust_env=True)  # SSL_CERT_FILE and SSL_CERT_DIR count
+    if ca_bundle is not None:
+        context.load_verify_locations(cafile=str(ca_bundle))
+    return context
+
+
+def _proxy_from_env(origin: str) -> str | None:
+    url = httpx.URL(origin)
+    if is_loopback(url.host) or proxy_bypass(url.host):
+        return None
+    found = getproxies()
+    return found.get(url.scheme) or found.get("all")
+
+
+class SpreadTransport(httpx.AsyncBaseTransport):
+    """Spreads calls over `size` lanes, each a transport with one connection; the one used last is taken first.
+
+    Lanes are made when they are needed, so a program that makes one call at a time has one connection. With more
+    calls than lanes, a call waits in the least loaded one.
+    """
+
+    def __init__(self, build: Callable[[], httpx.AsyncBaseTransport], size: int) -> None:
+        self._build = build
+        self._size = size
+        self._idle: list[httpx.AsyncBaseTransport] = []
+        self._load: dict[httpx.AsyncBaseTransport, int] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        lane = self._take()
+        try:
+            response = await lane.handle_async_request(request)
+        except BaseException:
+            self._give_back(lane)
+            raise
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        response.stream = _Borrowed(stream, lambda: self._give_back(lane))
+        return response
+
+    async def aclose(self) -> None:
+        lanes, self._load, self._idle = list(self._load), {}, []
+        for lane in lanes:
+            await lane.aclose()
+
+    def _take(self) -> httpx.AsyncBaseTransport:
+        if self._idle:
+            lane = self._idle.pop()
+        elif len(self._load) < self._size:
+            lane = self._build()
+            self._load[lane] = 0
+        else:
+            lane = min(self._load, key=self._load.__getitem__)
+        self._load[lane] += 1
+        return lane
+
+    def _give_back(self, lane: httpx.AsyncBaseTransport) -> None:
+        if lane in self._load:  # not closed in the meantime
+            self._load[lane] -= 1
+            if not self._load[lane]:
+                self._idle.append(lane)
+
+
+class _Borrowed(httpx.AsyncByteStream):
+    """A response body that gives its lane back when it is closed."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, give_back: Callable[[], None]) -> None:
+        self._stream = stream
+        self._give_back: Callable[[], None] | None = give_back
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            yield chunk
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            if (give_back := self._give_back) is not None:
+                self._give_back = None
+                give_back()
+
+
+class InProcessTransport(httpx.ASGITransport):
+    """Calls an ASGI application in this process. What it raises as a lost connection is one, as over a network."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        super().__init__(app=cast("Any", app), raise_app_exceptions=True)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except OSError as lost:
+            raise httpx.ReadError(type(lost).__name__, request=request) from None

@@ -1,0 +1,1 @@
+"""The objects of a Domo instance: awaitable classmethods, attributes, tables in notebooks."""

@@ -1,0 +1,227 @@
+"""What all entities are: attrs classes that know where their fields stand on the wire."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from html import escape
+from importlib import import_module
+from types import ModuleType
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+
+import attrs
+
+from domokit._runtime import from_wire
+from domokit.auth import Auth, Family
+from domokit.entities.listing import Listing
+from domokit.errors import InvalidInputError
+from domokit.transport import Json, fan_out
+
+C = TypeVar("C", bound=type)
+
+# Where the class of each kind lives; `ClientOptions(classes={"USER": MyUser})` takes precedence.
+HOMES: Mapping[str, str] = {
+    "ACCESS_TOKEN": "domokit.entities.access_tokens:DomoAccessToken",
+    "ACCOUNT": "domokit.entities.accounts:DomoAccount",
+    "API_CLIENT": "domokit.entities.api_clients:DomoApiClient",
+    "DATA_SOURCE": "domokit.entities.datasets:DomoDataset",
+    "GROUP": "domokit.entities.groups:DomoGroup",
+    "ROLE": "domokit.entities.roles:DomoRole",
+    "USER": "domokit.entities.users:DomoUser",
+}
+
+
+class NotGiven:
+    """The type of `NOT_GIVEN`, which tells "leave it as it is" from None, "clear it"."""
+
+    def __repr__(self) -> str:
+        return "NOT_GIVEN"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+NOT_GIVEN = NotGiven()
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Those of the values that were given."""
+    return {name: value for name, value in values.items() if not isinstance(value, NotGiven)}
+
+
+# -- converters: what comes from the wire never makes parsing fail; what makes no sense stays readable in `raw`
+
+
+def as_id(value: Any) -> Any:
+    """An id once and for all: digits become an int (some endpoints send texts), other texts stay."""
+    if isinstance(value, str) and value.lstrip("-").isdecimal() and value.isascii():
+        return int(value)
+    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+
+
+def as_int(value: Any) -> int | None:
+    found = as_id(value)
+    return found if isinstance(found, int) else None
+
+
+def as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None if value is None or isinstance(value, (dict, list)) else str(value)
+
+
+def as_bool(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.lower())
+    return value if isinstance(value, bool) else None
+
+
+def as_time(value: Any) -> datetime | None:
+    return from_wire(value)
+
+
+def api(*keys: str, convert: Callable[[Any], Any] | None = None, default: Any = None) -> Any:
+    """A field read from the first of `keys` that the server's object has, through `convert` unless it is null."""
+    return attrs.field(default=default, metadata={"api": (keys, convert)})
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(attrs.field, api))
+def entity(cls: C) -> C:
+    """Make a class an entity: slotted, keyword-only, compared by kind, place and id."""
+    return attrs.define(cls, kw_only=True, eq=False)  # type: ignore[return-value]
+
+
+@entity
+class DomoEntity:
+    """Base of everything with an id. Equal when kind, instance and id are equal.
+
+    id:   unique within kind and instance; an int where Domo's are numbers.
+    raw:  the server's object as it came, unknown keys included. It is read, never sent back.
+    """
+
+    kind: ClassVar[str] = ""
+    _plan: ClassVar[list[tuple[str, str, tuple[str, ...], Callable[[Any], Any] | None]]] = []
+    _page: ClassVar[str] = ""  # path of its page in Domo's own interface
+
+    auth: Auth = attrs.field(repr=False)
+    id: Any = api("id", convert=as_id)
+    raw: Mapping[str, Json] = attrs.field(factory=dict, repr=False)
+
+    @classmethod
+    def __attrs_init_subclass__(cls) -> None:
+        cls._plan = []
+        for field in attrs.fields(cls):
+            if "api" in field.metadata:
+                keys, convert = field.metadata["api"]
+                cls._plan.append((field.alias, keys[0], keys[1:], convert))
+
+    @classmethod
+    def from_json(cls, auth: Auth, obj: Mapping[str, Json]) -> Self:
+        """Build one from a server's object. Missing keys take the default, unknown ones stay in `raw`."""
+        flat = cls.flatten(obj)
+        known: dict[str, Any] = {}
+        for name, key, others, convert in cls._plan:
+            value = flat.get(key)
+            if value is None:
+                for key in others:
+                    if (value := flat.get(key)) is not None:
+                        break
+                else:
+                    continue
+            known[name] = value if convert is None else convert(value)
+        return cls(auth=auth, raw=obj, **known)
+
+    @classmethod
+    def flatten(cls, obj: Mapping[str, Json]) -> Mapping[str, Json]:
+        """A view of the server's object with all members at the top. For endpoints that nest them; must not change it."""
+        return obj
+
+    @classmethod
+    async def get_by_id(cls, auth: Auth, entity_id: Any, /) -> Self:
+        """The one with this id. Raises: NotFoundError."""
+        raise InvalidInputError(f"{cls.__name__} cannot be fetched by id")
+
+    @classmethod
+    async def get_many(cls, auth: Auth, ids: Iterable[Any], *, max_concurrency: int | None = None) -> Listing[Self]:
+        """Several by id, many at a time, in the order of the ids.
+
+        max_concurrency:  requests in flight, 64 if not given; never more than `ClientOptions.max_concurrency`.
+        Raises: SeveralFailedError with the error of each id that failed and the others' results.
+        """
+
+        async def one(entity_id: Any) -> Self:
+            return await cls.get_by_id(auth, entity_id)
+
+        return Listing(await fan_out(one, list(ids), max_concurrency=max_concurrency, what=f"{cls.__name__} ids"))
+
+    async def refresh(self) -> Self:
+        """Fetch it anew and take over all fields; returns itself."""
+        fresh = await type(self).get_by_id(self.auth, self.id)
+        for field in attrs.fields(type(self)):
+            setattr(self, field.name, getattr(fresh, field.name))
+        return self
+
+    def related(self, kind: str) -> Any:
+        """The class for `kind`: the one this auth was given, else the package's own."""
+        return class_for(self.auth, kind)
+
+    @property
+    def url(self) -> str | None:
+        """Its page in Domo's own interface; None where the instance is not known, or there is no page."""
+        if not self._page or self.auth.instance is None:
+            return None
+        return self.auth.instance.origin + self._page.format(id=self.id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, without `auth` and `raw`."""
+        return {field.name: getattr(self, field.name) for field in self._shown_fields()}
+
+    @property
+    def _key(self) -> tuple[str, str, Any]:
+        return self.kind, self.auth.place, self.id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DomoEntity) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @classmethod
+    def _shown_fields(cls) -> list["attrs.Attribute[Any]"]:
+        fields = [field for field in attrs.fields(cls) if field.name not in ("auth", "raw")]
+        return sorted(fields, key=lambda field: field.name != "id")
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{name}</th><td>{_cell(value)}</td></tr>" for name, value in self.to_dict().items())
+        return f"<table>{rows}</table>"
+
+    @classmethod
+    def html_names(cls) -> list[str]:
+        """Column heads of a table of these."""
+        return [field.name for field in cls._shown_fields() if field.repr]
+
+    def html_cells(self) -> list[str]:
+        """The cells of its row in a table, as HTML."""
+        return [_cell(getattr(self, name)) for name in self.html_names()]
+
+
+def class_for(auth: Auth, kind: str) -> Any:
+    """The entity class for a kind: the one the auth object was given, else the package's own."""
+    if chosen := auth.options.classes.get(kind):
+        return chosen
+    module, _, name = HOMES[kind].partition(":")
+    return getattr(import_module(module), name)
+
+
+@attrs.frozen
+class BothFamilies:
+    """An area whose routes exist in both families under the same names; the auth object decides."""
+
+    product: ModuleType
+    platform: ModuleType
+
+    def __call__(self, auth: Auth) -> Any:
+        by_family: Mapping[Family, ModuleType] = {"product": self.product, "platform": self.platform}
+        return by_family[auth.family]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return escape(f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value))

@@ -1,0 +1,1 @@
+"""https://{instance}.domo.com/api/…, signed by SessionAuth or AccessTokenAuth; one module per area."""

@@ -1,0 +1,280 @@
+"""From a route to JSON: `Route`, `send`, pages and the dry run.
+
+One call: `send` looks whether the auth may sign the route and whether this is a dry run, builds the request, and hands
+it to the auth object's connection, which signs, repeats, maps errors and keeps to the limits.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import UnionType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import anyio
+import attrs
+import httpx
+
+from domokit._secrets import Secret
+from domokit.auth import Answer, Auth, Family, override, record
+from domokit.auth.base import connection_for
+from domokit.auth.connection import decode
+from domokit.errors import (
+    APIError,
+    DomoDecodeError,
+    DomoError,
+    DryRunRefused,
+    InvalidInputError,
+    SeveralFailedError,
+    UnsupportedByAuth,
+)
+
+__all__ = [
+    "Answer",
+    "Fetch",
+    "Json",
+    "Route",
+    "dry_run",
+    "fan_out",
+    "is_dry_run",
+    "override",
+    "pages",
+    "platform",
+    "product",
+    "record",
+    "send",
+]
+
+Json = Any  # what json.loads gives; secrets inside are Secret
+T = TypeVar("T")
+K = TypeVar("K")
+
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+_REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+_SIGNED_BY: Mapping[Family, str] = {
+    "product": "SessionAuth or AccessTokenAuth",
+    "platform": "OAuthClientAuth",
+}
+_dry: ContextVar[bool] = ContextVar("domokit.dry_run", default=False)
+
+
+@attrs.frozen
+class Route:
+    """One endpoint: its family, method and path template, and what is unusual about it.
+
+    returns:     the JSON type promised (dict, list, or a union), or bytes; None where the answer's body says nothing.
+    may_be_empty:  whether an empty body is an answer, too, and gives None.
+    changes:     whether it changes anything on the other side; by default all but GET do.
+    repeatable:  whether sending it twice does no harm; by default GET, PUT, DELETE and what changes nothing.
+    errors:      what odd statuses of this endpoint mean.
+    """
+
+    family: Family
+    method: str
+    path: str
+    returns: type | UnionType | None = attrs.field(default=dict, kw_only=True)
+    changes: bool = attrs.field(
+        default=attrs.Factory(lambda self: self.method not in _SAFE_METHODS, takes_self=True), kw_only=True
+    )
+    repeatable: bool = attrs.field(
+        default=attrs.Factory(lambda self: self.method in _REPEATABLE_METHODS or not self.changes, takes_self=True),
+        kw_only=True,
+    )
+    may_be_empty: bool = attrs.field(default=False, kw_only=True)
+    errors: Mapping[int, Callable[..., APIError]] = attrs.field(factory=dict, kw_only=True, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def url(self, parts: Mapping[str, object]) -> str:
+        """The path with its parts filled in, quoted. Raises InvalidInputError for a part that would change the path."""
+        if not parts:
+            return self.path
+        quoted: dict[str, str] = {}
+        for name, part in parts.items():
+            text = str(part)
+            if text.strip(". ") == "" or isinstance(part, Secret):
+                raise InvalidInputError(f"{name} may not be {text!r}", asked=str(self))
+            quoted[name] = quote(text, safe="")
+        return self.path.format_map(quoted)
+
+
+def product(method: str, path: str, **oddities: Any) -> Route:
+    """A route of the product API, https://{instance}.domo.com/api/…"""
+    return Route("product", method, path, **oddities)
+
+
+def platform(method: str, path: str, **oddities: Any) -> Route:
+    """A route of the platform API, https://api.domo.com/v1/…"""
+    return Route("platform", method, path, **oddities)
+
+
+@contextmanager
+def dry_run() -> Iterator[None]:
+    """Inside the block no request that changes anything leaves, whatever is called: it raises DryRunRefused instead.
+
+    Signing in and reading work as ever.
+    """
+    reset = _dry.set(True)
+    try:
+        yield
+    finally:
+        _dry.reset(reset)
+
+
+def is_dry_run() -> bool:
+    """Whether this code runs inside a `dry_run()` block."""
+    return _dry.get()
+
+
+async def send(
+    auth: Auth,
+    route: Route,
+    *,
+    params: Mapping[str, Any] | None = None,
+    json: Json = None,
+    text: str | None = None,
+    **parts: object,
+) -> Json:
+    """Send one request; return its decoded JSON (or bytes), or None where the route promises none.
+
+    params:  query parameters; those that are None are left out, booleans are sent as true and false.
+    json:    the body. `Secret` values in it are revealed as it is encoded.
+    text:    the body, as bare UTF-8 text, for the endpoints that take no JSON.
+    parts:   what stands in braces in the route's path.
+    Raises: a kind of APIError for any answer that is not what was promised; ConnectionFailedError, OutcomeUnknown;
+            UnsupportedByAuth, DryRunRefused and InvalidInputError before anything is sent.
+    """
+    if route.family not in auth.families:
+        kind = type(auth).__name__
+        raise UnsupportedByAuth(
+            f"{kind} cannot sign the {route.family} API",
+            asked=str(route),
+            hint=f"Use {_SIGNED_BY[route.family]}.",
+        )
+    if route.changes and _dry.get():
+        raise DryRunRefused("not sent, because this is a dry run", asked=str(route))
+    path = route.url(parts)
+    url = auth.origin(route.family) + path
+    if params and (query := _query(params)):
+        url = f"{url}?{query}"
+    connection = connection_for(auth)
+    asked = f"{route.method} {path}"
+    response = await connection.exchange(
+        _build(connection.request, route, url, json, text),
+        asked=asked,
+        repeatable=route.repeatable,
+        auth=auth,
+        meanings=route.errors,
+    )
+    if route.returns is None or (route.may_be_empty and not response.content.strip()):
+        return None
+    return response.content if route.returns is bytes else decode(asked, response, route.returns)
+
+
+def _build(build: Callable[..., httpx.Request], route: Route, url: str, json: Json, text: str | None) -> httpx.Request:
+    if text is not None:
+        return build(route.method, url, content=text.encode(), headers={"Content-Type": "text/plain; charset=utf-8"})
+    return build(route.method, url, json=json)
+
+
+def _query(params: Mapping[str, Any]) -> str:
+    pairs: list[tuple[str, str]] = []
+    for name, value in params.items():
+        if value is not None:
+            pairs.append((name, str(value).lower() if isinstance(value, bool) else str(value)))
+    return str(httpx.QueryParams(pairs))
+
+
+# -- many items
+
+Fetch = Callable[[int, int], Awaitable[list[Json]]]
+
+
+async def pages(fetch: Fetch, *, size: int, pages_ahead: int = 0) -> AsyncGenerator[list[Json], None]:
+    """Yield the pages of an offset and limit listing; `fetch(offset, limit)` gets one.
+
+    A short page is not the end, for the server may cap the page size: the end is an empty page. A server that ignores
+    the offset would never give one, so a page that begins like the one before is not yielded again; if it is a full
+    one, items would be missing, and that is a DomoDecodeError.
+    pages_ahead:  how many pages are asked for at once after the first. Whoever wants that must read to the end.
+    """
+    offset, before = 0, None
+    step, steady = size, False  # what a page seems to hold, and whether one has just held as much
+    while True:
+        ahead = pages_ahead if steady else 0
+        batches: list[list[Json]] = [[] for _ in range(ahead + 1)]
+
+        async def get(number: int, start: int, into: list[list[Json]] = batches) -> None:
+            into[number] = await fetch(start, size)
+
+        if ahead:
+            await _together([lambda n=n, o=offset + n * step: get(n, o) for n in range(ahead + 1)])
+        else:
+            await get(0, offset)
+        for batch in batches:
+            if not batch:
+                return
+            if before is not None and batch[0] == before:
+                if len(batch) >= size:
+                    raise DomoDecodeError("the server ignores the offset: the same page came twice", status=200)
+                return
+            yield batch
+            before = batch[0]
+            offset += len(batch)
+            steady = len(batch) == step
+            if not steady:  # the last page, or a capped page size: what was asked for ahead does not fit
+                step = len(batch)
+                break
+
+
+async def _together(calls: list[Callable[[], Awaitable[None]]]) -> None:
+    """Run a few calls at once; the first that fails cancels the others and is raised as it is."""
+    failed: list[Exception] = []
+
+    async def guarded(call: Callable[[], Awaitable[None]], cancel: Callable[[], None]) -> None:
+        try:
+            await call()
+        except DomoError as error:
+            failed.append(error)
+            cancel()
+
+    async with anyio.create_task_group() as group:
+        for call in calls:
+            group.start_soon(guarded, call, group.cancel_scope.cancel)
+    if failed:
+        raise failed[0]
+
+
+async def fan_out(
+    call: Callable[[K], Awaitable[T]], items: Sequence[K], *, max_concurrency: int | None = None, what: str = "items"
+) -> list[T]:
+    """`call` each item; return the results in the order of the items.
+
+    A few workers pull from one iterator; there is never one task per item.
+    max_concurrency:  workers at most, default 64; the auth object's own limit holds too.
+    Raises: SeveralFailedError with every error by item, when all the others have ended.
+    """
+    if max_concurrency is not None and max_concurrency < 1:
+        raise InvalidInputError("max_concurrency must be at least 1")
+    results: list[Any] = [None] * len(items)
+    failures: dict[K, DomoError] = {}
+    todo = iter(enumerate(items))
+
+    async def work() -> None:
+        for index, item in todo:
+            try:
+                results[index] = await call(item)
+            except DomoError as error:
+                failures[item] = error
+
+    async with anyio.create_task_group() as group:
+        for _ in range(min(max_concurrency or 64, len(items))):
+            group.start_soon(work)
+    if failures:
+        done = {item: result for item, result in zip(items, results, strict=True) if item not in failures}
+        first = next(iter(failures.values()))
+        raise SeveralFailedError(
+            f"{len(failures)} of {len(items)} {what} failed; the first: {first}", failures=failures, results=done
+        )
+    return results

@@ -1,0 +1,1 @@
+"""What spans several entities and has one intent."""
