@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from domokit.entities.roles import DomoRole as DomoRole
     from domokit.entities.users import DomoUser as DomoUser
     from domokit.transport import dry_run as dry_run
-    from domokit.workflows.rotation import RotationResult as RotationResult
     from domokit.workflows.rotation import rotate_access_token as rotate_access_token
+    from domokit.workflows.rotation_result import RotationResult as RotationResult
 
 __version__ = "0.1.0"
 
@@ -63,7 +63,8 @@ _HOMES = {
     "entities.roles": "DomoRole",
     "entities.users": "DomoUser",
     "transport": "dry_run",
-    "workflows.rotation": "RotationResult rotate_access_token",
+    "workflows.rotation": "rotate_access_token",
+    "workflows.rotation_result": "RotationResult",
 }
 _HOME_OF = {name: f"domokit.{module}" for module, names in _HOMES.items() for name in names.split()}
 

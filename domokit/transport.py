@@ -4,12 +4,12 @@ One call: `send` looks whether the auth may sign the route and whether this is a
 it to the auth object's connection, which signs, repeats, maps errors and keeps to the limits.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import UnionType
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import anyio
 import attrs
@@ -110,7 +110,7 @@ def platform(method: str, path: str, **oddities: Any) -> Route:
 
 
 @contextmanager
-def dry_run() -> Iterator[None]:
+def dry_run() -> Generator[None]:
     """Inside the block no request that changes anything leaves, whatever is called: it raises DryRunRefused instead.
 
     Signing in and reading work as ever.
@@ -179,11 +179,8 @@ def _build(build: Callable[..., httpx.Request], route: Route, url: str, json: Js
 
 
 def _query(params: Mapping[str, Any]) -> str:
-    pairs: list[tuple[str, str]] = []
-    for name, value in params.items():
-        if value is not None:
-            pairs.append((name, str(value).lower() if isinstance(value, bool) else str(value)))
-    return str(httpx.QueryParams(pairs))
+    pairs = [(name, value) for name, value in params.items() if value is not None]
+    return urlencode([(name, str(value).lower() if isinstance(value, bool) else str(value)) for name, value in pairs])
 
 
 # -- many items

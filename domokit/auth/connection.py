@@ -5,7 +5,7 @@ Everything that is the same for all endpoints happens here and has no parameter 
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -71,7 +71,7 @@ _overrides: ContextVar[Overrides | None] = ContextVar("domokit.overrides", defau
 
 
 @contextmanager
-def record() -> Iterator[list[Answer]]:
+def record() -> Generator[list[Answer]]:
     """Keep every request and answer of the calls inside the block, raw but for masked secrets.
 
     Repeated requests and sign-ins are in the list too, in the order in which they ended.
@@ -94,7 +94,7 @@ def override(
     timeout: float | httpx.Timeout | None = None,
     total_timeout: float | None = None,
     retry: RetryPolicy | None = None,
-) -> Iterator[None]:
+) -> Generator[None]:
     """Other timeouts (seconds) or another retry policy for the calls inside the block."""
     wanted = httpx.Timeout(timeout) if timeout is not None else None
     reset = _overrides.set(Overrides(timeout=wanted, total_timeout=total_timeout, retry=retry))
@@ -277,7 +277,7 @@ def decode(asked: str, response: httpx.Response, promised: type | UnionType) -> 
     if decoded is _UNREADABLE:
         raise decode_error(DomoDecodeError, asked, response, "the answer is not JSON, or is cut off")
     if not isinstance(decoded, promised):
-        kinds = " or ".join(kind.__name__ for kind in getattr(promised, "__args__", (promised,)))
+        kinds = promised.__name__ if isinstance(promised, type) else str(promised)
         raise decode_error(DomoDecodeError, asked, response, f"a {type(decoded).__name__} came where a {kinds} was due")
     return wrap_secrets(decoded) if may_hold_secrets(content) else decoded
 

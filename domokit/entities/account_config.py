@@ -26,6 +26,7 @@ class Masked:
 
 
 MASKED = Masked()
+_VALUE_TYPES: Any = (str, Secret, bool, Masked, type(None))
 
 
 def read_value(name: str, value: Any) -> Any:
@@ -67,7 +68,7 @@ class AccountConfig:
         for name, value in fields.items():
             if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise InvalidInputError("the names of configuration fields are texts")
-            if value is not None and not isinstance(value, (str, Secret, bool, Masked)):
+            if not isinstance(value, _VALUE_TYPES):
                 raise InvalidInputError(
                     f"{provider_type}: {name} must be a text, not {type(value).__name__}; encode objects as JSON text"
                 )

@@ -48,8 +48,8 @@ class DomoApiClient(DomoEntity):
         Source: POST /api/identity/v1/developer-tokens
         """
         wanted = list(scopes)
-        if not wanted or (unknown := [scope for scope in wanted if scope not in SCOPES]):
-            raise InvalidInputError(f"scopes must be some of {', '.join(SCOPES)}, not {unknown if wanted else 'none'}")
+        if not wanted or not set(wanted) <= set(SCOPES):
+            raise InvalidInputError(f"scopes must be some of {', '.join(SCOPES)}, not {wanted}")
         made = await routes.create_api_client(auth, name=name, description=description, scopes=wanted)
         return cls.from_json(auth, made)
 

@@ -129,7 +129,7 @@ class DomoEntity:
 
     @classmethod
     def flatten(cls, obj: Mapping[str, Json]) -> Mapping[str, Json]:
-        """A view of the server's object with all members at the top. For endpoints that nest them; must not change it."""
+        """The server's object with all members at the top, for endpoints that nest them; the original stays as it is."""
         return obj
 
     @classmethod

@@ -91,9 +91,9 @@ class DomoUser(DomoEntity):
         """The identity shape keeps a list of attributes, content/v3 a `detail` object; others are flat."""
         attributes = obj.get("attributes")
         if isinstance(attributes, list):
-            flat: dict[str, Any] = {}
+            flat: dict[Any, Any] = {}
             for one in attributes:
-                if type(one) is dict and (values := one.get("values")) and type(values) is list:
+                if isinstance(one, dict) and isinstance(values := one.get("values"), list) and values:
                     flat[one.get("key")] = values[0]
             flat.update(obj)
             return flat

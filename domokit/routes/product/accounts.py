@@ -43,7 +43,7 @@ async def create_account(
     fields:  the provider's configuration, by name; text values.
     Source: POST /api/data/v1/accounts
     """
-    body = {
+    body: dict[str, Any] = {
         "name": name,
         "displayName": name,
         "dataProviderType": provider_type,

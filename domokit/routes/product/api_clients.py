@@ -33,7 +33,9 @@ async def create_api_client(auth: Auth, *, name: str, description: str, scopes: 
 
 
 async def revoke_api_client(auth: Auth, api_client_id: int | str) -> None:
-    """Revoke by the numeric id, not the OAuth client id. Source: DELETE /api/identity/v1/developer-tokens/{api_client_id}
+    """Revoke by the numeric id, not the OAuth client id.
+
+    Source: DELETE /api/identity/v1/developer-tokens/{api_client_id}
 
     Raises: NotFoundError, which Domo says as 400.
     """
