@@ -1,9 +1,10 @@
 """Every async test runs under asyncio and under trio, unless it asks for one of them."""
 
-import inspect
 import os
 
 import pytest
+
+from domokit.testing import session_auth
 
 pytest_plugins = ["pytester"]
 
@@ -13,15 +14,23 @@ def anyio_backend(request):
     return request.param
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if inspect.iscoroutinefunction(getattr(item, "obj", None)) and not item.get_closest_marker("asyncio"):
-            item.add_marker(pytest.mark.anyio)
-
-
 @pytest.fixture(autouse=True)
 def _no_domo_in_the_environment(monkeypatch):
     """Nobody's real credentials reach a test."""
     for name in list(os.environ):
         if name.startswith("DOMO_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def sessions():
+    """Opens auth objects of a sandbox's administrator and closes them at the end: `sessions(sandbox, retry=…)`."""
+    opened = []
+
+    def open_session(sandbox, **options):
+        opened.append(session_auth(sandbox, **options))
+        return opened[-1]
+
+    yield open_session
+    for auth in opened:
+        await auth.aclose()

@@ -25,15 +25,21 @@ def build_transport(options: ClientOptions, origin: str) -> httpx.AsyncBaseTrans
         return given
     if given is not None:
         return InProcessTransport(given)
-    context = (
-        _tls_context(options.ca_bundle) if not isinstance(options.ca_bundle, ssl.SSLContext) else options.ca_bundle
-    )
+    context = _tls_context_for(origin, options.ca_bundle)
     proxy = options.proxy or (_proxy_from_env(origin) if options.trust_env else None)
 
     def one_connection() -> httpx.AsyncBaseTransport:
         return httpx.AsyncHTTPTransport(verify=context, proxy=proxy, limits=_ONE, trust_env=False)
 
     return SpreadTransport(one_connection, options.max_connections)
+
+
+def _tls_context_for(origin: str, ca_bundle: str | Path | ssl.SSLContext | None) -> ssl.SSLContext:
+    if isinstance(ca_bundle, ssl.SSLContext):
+        return ca_bundle
+    if origin.startswith("http://"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loopback: never used, trusts nobody, costs nothing
+    return _tls_context(ca_bundle)
 
 
 @lru_cache(maxsize=8)

@@ -129,7 +129,7 @@ class DomoEntity:
 
     @classmethod
     def flatten(cls, obj: Mapping[str, Json]) -> Mapping[str, Json]:
-        """The server's object with all members at the top, for endpoints that nest them; the original stays as it is."""
+        """The server's object with all members at the top, for endpoints that nest them; the original stays."""
         return obj
 
     @classmethod

@@ -215,7 +215,7 @@ class _Rotation:
         )
 
     async def _signs_with_an_older_one(self, place: TokenAccount) -> bool:
-        """Whether it may be an older token of the owner that signs; the auth object then takes the account's if it can."""
+        """Whether it may be an older token of the owner that signs; if so, the account's takes over if it can."""
         if not await self._is_own() or not isinstance(self.auth, AccessTokenAuth):
             return False
         stored, _ = await place.read()

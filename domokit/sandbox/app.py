@@ -1,0 +1,214 @@
+"""The ASGI application: hosts, misbehaviour, records, and the way from a request to its handler."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from starlette.datastructures import QueryParams
+from starlette.responses import PlainTextResponse, Response
+
+from . import control
+from .areas import AREAS
+from .credentials import authenticate
+from .faults import AFTER, Fault, answer_instead
+from .records import RequestRecord
+from .router import FAMILIES, Router
+from .wire import Call, Refusal, Route, empty, error_reply, reply
+
+if TYPE_CHECKING:
+    from .sandbox import Sandbox
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+logger = logging.getLogger("domokit.sandbox")
+NO_QUERY = QueryParams()
+ROUTER = Router(route for area in AREAS for route in area.routes)
+
+
+def families_of(host: str, instance: str) -> tuple[str, ...]:
+    """Which API families a Host header reaches; none for an instance that does not exist."""
+    name = host.rsplit(":", 1)[0].lower() if not host.endswith("]") else host
+    if name == f"{instance}.domo.com".lower():
+        return ("product",)
+    if name == "api.domo.com":
+        return ("platform",)
+    return () if name.endswith(".domo.com") else FAMILIES
+
+
+class App:
+    """The sandbox over ASGI. It keeps nothing of its own: state and faults are the sandbox's."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await send({"type": "websocket.close"})
+
+    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
+        body = b""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                break
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        query = QueryParams(scope["query_string"]) if scope["query_string"] else NO_QUERY
+        path: str = scope["path"]
+        families = families_of(headers.get("host", ""), self.sandbox.instance)
+        call = Call(self.sandbox, scope["method"], path, query, headers, body)
+        if path.startswith("/_sandbox/") and families == FAMILIES:
+            await _send(send, control.answer(call))
+            return
+        record = RequestRecord(call.method, path, dict(query), headers, body)
+        await self._serve(call, record, families, scope, receive, send)
+
+    async def _serve(
+        self,
+        call: Call,
+        record: RequestRecord,
+        families: tuple[str, ...],
+        scope: Message,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        sandbox = self.sandbox
+        line = scope.get("extensions", {}).get("domokit.sandbox")  # the served connection, if any
+        sandbox.requests.append(record)
+        await self._tell("received", record)
+        fault = None
+        if sandbox.faults.active:
+            seconds, fault = sandbox.faults.strike(record)
+            if seconds:
+                await anyio.sleep(seconds)
+        if fault is not None and fault.kind == "reset_before":
+            self._log(record)
+            await _reset(line, receive)
+            return
+        if fault is not None and fault.kind not in AFTER:
+            ip = (scope.get("client") or ("127.0.0.1",))[0]
+            response = answer_instead(fault, instance=sandbox.instance, path=record.path, ip=ip)
+        else:
+            response = await self._act(call, families)
+            record.user_id = call.caller.id if call.caller else None
+            record.credential = call.credential
+            record.status = response.status_code
+            await self._tell("acted", record)
+            if fault is not None:
+                response = _damaged(response, fault)
+        if fault is not None and fault.kind == "reset_after":
+            record.status = None
+            self._log(record)
+            await _reset(line, receive)
+            return
+        record.status = response.status_code
+        self._log(record)
+        if fault is not None and fault.kind == "truncated":
+            await _send_half(response, line, receive, send)
+        else:
+            await _send(send, response)
+
+    async def _act(self, call: Call, families: tuple[str, ...]) -> Response:
+        if not families:
+            return PlainTextResponse("Forbidden", 403)
+        product_path: str | None = call.path
+        try:
+            route, call.params = ROUTER.find(families, call.method, call.path)
+            if route.family == "platform":
+                product_path = None
+            response = authenticate(call, route)
+            if response is None:
+                response = _rendered(await route.handler(call))
+            if route.changes:
+                self._keep(route)
+            return response
+        except Refusal as refusal:
+            return error_reply(refusal.status, refusal.message, path=product_path, headers=refusal.headers)
+        except Exception as error:  # noqa: BLE001 - a fault of the sandbox is answered like one of Domo
+            # Where, not what: the text of an exception may quote a body.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            logger.error("%s in %s line %s", type(error).__name__, where.name, where.lineno)
+            return error_reply(500, path=product_path)
+
+    def _keep(self, route: Route) -> None:
+        if self.sandbox.state_file is None:
+            return
+        try:
+            self.sandbox.save()
+        except OSError as error:
+            logger.error("could not save the state after %s: %s", route.method, type(error).__name__)
+
+    async def _tell(self, phase: str, record: RequestRecord) -> None:
+        for callback in self.sandbox.watchers:
+            outcome = callback(phase, record)
+            if inspect.isawaitable(outcome):
+                await outcome
+
+    def _log(self, record: RequestRecord) -> None:
+        logger.info("%s %s %s %s", record.method, record.path, record.status or "cut", record.user_id or "-")
+
+
+def _rendered(value: Any) -> Response:
+    if isinstance(value, Response):
+        return value
+    return empty() if value is None else reply(value)
+
+
+def _damaged(response: Response, fault: Fault) -> Response:
+    """The answer as a fault of the kind "acts, then answers badly" leaves it."""
+    body = bytes(response.body)
+    if fault.kind == "empty":
+        return empty()
+    if fault.kind == "half_json":
+        return Response(body[: len(body) // 2], response.status_code, media_type="application/json")
+    return response
+
+
+async def _send(send: Send, response: Response) -> None:
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _send_half(response: Response, line: Any, receive: Receive, send: Send) -> None:
+    """The head of the whole answer, half of its body, and then silence."""
+    body = bytes(response.body)
+    if len(body) < 2:
+        await _reset(line, receive)
+        return
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    half = body[: len(body) // 2]
+    if line is None:
+        await send({"type": "http.response.body", "body": half})
+        return
+    await send({"type": "http.response.body", "body": half, "more_body": True})
+    line.close()
+    await _until_gone(receive)
+
+
+async def _reset(line: Any, receive: Receive) -> None:
+    if line is None:
+        raise ConnectionResetError("connection reset by the sandbox")
+    line.abort()
+    await _until_gone(receive)
+
+
+async def _until_gone(receive: Receive) -> None:
+    # The server notices a lost connection a little later; returning before would be taken for a bug.
+    while (await receive())["type"] != "http.disconnect":
+        pass

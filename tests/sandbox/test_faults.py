@@ -1,0 +1,209 @@
+"""Every misbehaviour, in process and over a real socket."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from domokit.sandbox import Sandbox
+from domokit.sandbox.faults import AFTER, BEFORE
+
+from .helpers import by_token
+
+pytestmark = pytest.mark.anyio
+TOKENS = "/api/data/v1/accesstokens"
+ME = "/api/content/v2/users/me"
+
+
+@pytest.fixture(params=["in process", "served"])
+def place(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    if request.param == "served":
+        served: Sandbox = request.getfixturevalue("shared_server")
+        yield served
+        served.heal()
+    else:
+        yield Sandbox()
+
+
+async def create(sb: Sandbox) -> httpx.Response:
+    body = {"name": "t", "ownerId": sb.admin.id, "expires": sb.clock.now_ms() + 10**6}
+    async with by_token(sb) as admin:
+        return await admin.post(TOKENS, json=body)
+
+
+async def test_latency(place: Sandbox):
+    fault = place.misbehave("latency", seconds=0.15)
+    before, begin = len(place.state.access_tokens), time.perf_counter()
+    assert (await create(place)).status_code == 200
+    assert time.perf_counter() - begin >= 0.15
+    assert (fault.hits, len(place.state.access_tokens)) == (1, before + 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "status", "retry_after"),
+    [
+        ("status", {}, 503, None),
+        ("status", {"status": 502, "retry_after": 7}, 502, "7"),
+        ("status", {"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, 503, "Wed, 21 Oct 2026 07:28:00 GMT"),
+        ("rate_limit", {}, 429, None),
+        ("rate_limit", {"retry_after": 0}, 429, "0"),
+    ],
+)
+async def test_statuses(place: Sandbox, kind: str, details: dict, status: int, retry_after: str | None):
+    place.misbehave(kind, **details)
+    before = len(place.state.access_tokens)
+    answer = await create(place)
+    assert answer.status_code == answer.json()["status"] == status
+    assert answer.headers.get("retry-after") == retry_after
+    assert len(place.state.access_tokens) == before
+    assert (await create(place)).status_code == 200
+
+
+@pytest.mark.parametrize(("kind", "acts"), [("reset_before", 0), ("reset_after", 1)])
+async def test_resets(place: Sandbox, kind: str, acts: int):
+    place.misbehave(kind)
+    before = len(place.state.access_tokens)
+    with pytest.raises(httpx.TransportError if place.served_at else ConnectionResetError):
+        await create(place)
+    assert len(place.state.access_tokens) == before + acts
+    assert place.requests[-1].status is None
+    assert (await create(place)).status_code == 200
+
+
+async def test_a_served_reset_is_a_tcp_reset(shared_server: Sandbox):
+    shared_server.misbehave("reset_before")
+    with pytest.raises(httpx.ReadError) as caught:  # an orderly close would be a RemoteProtocolError
+        await create(shared_server)
+    chain: list[BaseException] = [caught.value]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    assert any(isinstance(each, ConnectionResetError) for each in chain)
+
+
+async def test_truncated(place: Sandbox):
+    place.misbehave("truncated")
+    before = len(place.state.access_tokens)
+    if place.served_at:
+        with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
+            await create(place)
+    else:
+        answer = await create(place)
+        assert len(answer.content) == int(answer.headers["content-length"]) // 2
+    assert len(place.state.access_tokens) == before + 1
+    assert (await create(place)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "location", "text"),
+    [
+        ("html", 200, None, "<html>"),
+        ("blocked", 200, None, "<title>Domo - Blocked</title>"),
+        ("allowlist", 303, "whitelist", "blocked"),
+        ("login_redirect", 302, "/auth/index", "Sign in"),
+        ("maintenance", 503, None, "maintenance"),
+    ],
+)
+async def test_pages_instead_of_answers(place: Sandbox, kind: str, status: int, location: str | None, text: str):
+    place.misbehave(kind)
+    before = len(place.state.access_tokens)
+    answer = await create(place)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+    assert text in answer.text
+    assert location is None or location in answer.headers["location"]
+    assert kind != "blocked" or "127.0.0.1" in answer.text
+    assert len(place.state.access_tokens) == before
+
+
+async def test_empty_and_half_json_act(place: Sandbox):
+    before = len(place.state.access_tokens)
+    place.misbehave("empty")
+    answer = await create(place)
+    assert (answer.status_code, answer.content) == (200, b"")
+    place.misbehave("half_json")
+    answer = await create(place)
+    assert answer.headers["content-type"] == "application/json"
+    assert len(answer.content) == int(answer.headers["content-length"]) > 10
+    with pytest.raises(json.JSONDecodeError):
+        answer.json()
+    assert len(place.state.access_tokens) == before + 2
+
+
+def test_every_kind_is_tested():
+    tested = {
+        "latency",
+        "status",
+        "rate_limit",
+        "reset_before",
+        "reset_after",
+        "truncated",
+        "html",
+        "blocked",
+    }
+    tested |= {"allowlist", "login_redirect", "maintenance", "empty", "half_json"}
+    assert tested == BEFORE | AFTER
+
+
+async def test_times_skip_cancel_and_heal(sb: Sandbox):
+    admin = by_token(sb)
+
+    async def statuses(n: int) -> list[int]:
+        return [(await admin.get(ME)).status_code for _ in range(n)]
+
+    fault = sb.misbehave("status", times=2, skip=1)
+    assert await statuses(5) == [200, 503, 503, 200, 200]
+    assert fault.hits == 2
+    fault.cancel()
+    endless = sb.misbehave("status", times=None, status=500)
+    assert await statuses(4) == [500] * 4
+    endless.cancel()
+    assert await statuses(1) == [200]
+    sb.misbehave("status", times=None)
+    sb.misbehave("html", times=None)
+    sb.heal()
+    assert await statuses(2) == [200, 200]
+
+
+async def test_faults_queue_one_per_request_and_latency_adds(sb: Sandbox):
+    admin = by_token(sb)
+    sb.misbehave("latency", seconds=0.05, times=None)
+    sb.misbehave("status", status=500)
+    sb.misbehave("status", status=502)
+    begin = time.perf_counter()
+    assert [(await admin.get(ME)).status_code for _ in range(3)] == [500, 502, 200]
+    assert time.perf_counter() - begin >= 0.15
+
+
+@pytest.mark.parametrize(
+    ("restriction", "hit"),
+    [
+        ({"method": "post"}, {"POST " + TOKENS}),
+        ({"path": TOKENS}, {"POST " + TOKENS, "GET " + TOKENS}),
+        ({"method": "GET", "path": TOKENS}, {"GET " + TOKENS}),
+        ({"method": ["GET", "POST"], "path": r"tokens$"}, {"POST " + TOKENS, "GET " + TOKENS}),
+        ({"path": r"/api/content/v\d/users/me"}, {"GET " + ME}),
+        ({"path": "/users/me"}, set()),
+        ({"path": "users/me"}, {"GET " + ME}),
+    ],
+)
+async def test_restrictions(sb: Sandbox, restriction: dict, hit: set[str]):
+    fault = sb.misbehave("status", times=None, **restriction)
+    for method, path in (("GET", TOKENS), ("POST", TOKENS), ("GET", ME)):
+        async with by_token(sb) as admin:
+            answer = await admin.request(method, path)
+        assert (answer.status_code == 503) is (f"{method} {path}" in hit), (method, path)
+    assert fault.hits == len(hit)
+
+
+def test_mistakes_in_planning(sb: Sandbox):
+    with pytest.raises(ValueError, match="unknown misbehaviour"):
+        sb.misbehave("tantrum")
+    with pytest.raises(TypeError, match="seconds"):
+        sb.misbehave("latency")
+    with pytest.raises(TypeError, match="takes no"):
+        sb.misbehave("html", seconds=3)
+    assert sb.faults.active == []
