@@ -21,7 +21,7 @@ class AccessTokenAuth(Auth):
     def __init__(
         self, domo_instance: str | Instance, access_token: str | Secret, *, options: ClientOptions | None = None
     ) -> None:
-        super().__init__(domo_instance, options)
+        super().__init__(Instance.parse(domo_instance), options)
         self._access_token = _checked(access_token)
 
     @classmethod

@@ -86,7 +86,7 @@ class SessionAuth(Auth):
         one_time_password: OneTimePassword | None = None,
         options: ClientOptions | None = None,
     ) -> None:
-        super().__init__(domo_instance, options)
+        super().__init__(Instance.parse(domo_instance), options)
         if not username or not password:
             raise MissingCredentialError("SessionAuth needs a user name and a password")
         self.username = username

@@ -10,8 +10,9 @@ import os
 import sys
 
 import anyio
+import anyio._backends._asyncio  # children find everything loaded
 
-from domokit import RetryPolicy, errors, rotate_access_token
+from domokit import DomoAccessToken, DomoAccount, DomoUser, RetryPolicy, errors, rotate_access_token
 from domokit.auth import ClientOptions, SessionAuth
 
 
@@ -19,6 +20,9 @@ async def rotate(arguments):
     options = ClientOptions(retry=RetryPolicy(attempts=3, base=0.01, cap=0.02))
     async with SessionAuth.from_env(options=options) as auth:
         return await rotate_access_token(auth, **arguments)
+
+
+LOADED = (DomoAccessToken, DomoAccount, DomoUser)
 
 
 def child(arguments):

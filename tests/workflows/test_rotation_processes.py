@@ -153,7 +153,7 @@ def test_killed_at_every_request_a_run_with_min_remaining_leaves_a_working_accou
 @pytest.mark.parametrize("readable", [True, False], ids=["readable account", "masked account"])
 @pytest.mark.parametrize("first_time", [True, False], ids=["first rotation", "later rotation"])
 def test_eight_processes_at_once_end_with_a_working_token(rotations, provider, readable, first_time):
-    for _ in range(4):
+    for _ in range(2):
         for account in rotations.accounts():
             del rotations.sandbox.state.accounts[account.id]
         if not first_time:
