@@ -17,10 +17,12 @@ class AccessTokenAuth(Auth):
 
     families: ClassVar[frozenset[Family]] = frozenset({"product"})
     header_name: ClassVar[str] = "X-DOMO-Developer-Token"
+    _access_token: Secret = Secret("")
 
     def __init__(
         self, domo_instance: str | Instance, access_token: str | Secret, *, options: ClientOptions | None = None
     ) -> None:
+        access_token = Secret(access_token or "")  # first: no traceback shows a local variable with the text
         super().__init__(Instance.parse(domo_instance), options)
         self._access_token = _checked(access_token)
 
@@ -57,18 +59,18 @@ class AccessTokenAuth(Auth):
 
     def replace_token(self, access_token: str | Secret) -> None:
         """Sign with another token from now on, in this object and everything that holds it."""
+        access_token = Secret(access_token)
         self._access_token = _checked(access_token)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.place!r}, {self._access_token.fingerprint})"
 
 
-def _checked(access_token: str | Secret) -> Secret:
+def _checked(access_token: Secret) -> Secret:
     if not access_token:
         raise MissingCredentialError("AccessTokenAuth needs an access token")
-    secret = Secret(access_token)
-    if not all("!" <= char <= "~" for char in secret.reveal()):
+    if not all("!" <= char <= "~" for char in access_token.reveal()):
         raise InvalidInputError(
             "an access token has no spaces, line ends or letters beyond ASCII: was it cut out badly?"
         )
-    return secret
+    return access_token

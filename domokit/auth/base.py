@@ -97,6 +97,10 @@ class Auth(httpx.Auth, ABC):
     families: ClassVar[frozenset[Family]] = frozenset()
     header_name: ClassVar[str] = ""
 
+    # Defaults for an object that is being built, which a traceback may show.
+    instance: Instance | None = None
+    options: ClientOptions = ClientOptions()
+
     def __init__(self, domo_instance: "str | Instance | None", options: ClientOptions | None) -> None:
         self.instance = None if domo_instance is None else Instance.parse(domo_instance)
         self.options = options or ClientOptions()
@@ -140,7 +144,7 @@ class Auth(httpx.Auth, ABC):
     @property
     def place(self) -> str:
         """What ids are unique in: the instance, or where it is not known the origin."""
-        return self.instance.name if self.instance else self.origin(self.family)
+        return self.instance.name if self.instance else self.options.base_url or PLATFORM_ORIGIN
 
     async def sign_in(self) -> Self:
         """Obtain a credential now, also where an earlier attempt was refused; return this object.
@@ -222,7 +226,7 @@ class Auth(httpx.Auth, ABC):
         family: Family,
         path: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
         body: Any = None,
         form: Mapping[str, Any] | None = None,
         signed: bool = False,

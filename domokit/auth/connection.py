@@ -133,12 +133,12 @@ class Connection:
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
         json: Any = None,
         form: Mapping[str, Any] | None = None,
         content: bytes | None = None,
     ) -> httpx.Request:
-        """A request with this connection's headers. Secrets in `json` and `form` are revealed here and nowhere else.
+        """A request with this connection's headers. Secrets in `headers`, `json` and `form` are revealed only here.
 
         A function of its own so that no frame alive while the request is under way holds the encoded body.
         """
@@ -150,7 +150,7 @@ class Connection:
             content = urlencode({key: _plain(value) for key, value in form.items()}).encode()
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         if headers:
-            sent.update(headers)
+            sent.update({name: _plain(value) for name, value in headers.items()})
         return httpx.Request(method, url, headers=sent, content=content)
 
     async def exchange(

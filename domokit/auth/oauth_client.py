@@ -27,6 +27,8 @@ class OAuthClientAuth(Auth):
 
     families: ClassVar[frozenset[Family]] = frozenset({"platform"})
     header_name: ClassVar[str] = "Authorization"
+    client_id: str = ""
+    scope: str | None = None
 
     def __init__(
         self,
@@ -37,11 +39,12 @@ class OAuthClientAuth(Auth):
         domo_instance: str | Instance | None = None,
         options: ClientOptions | None = None,
     ) -> None:
+        client_secret = Password(client_secret or "")  # first: no traceback shows a local variable with the text
         super().__init__(domo_instance, options)
         if not client_id or not client_secret:
             raise MissingCredentialError("OAuthClientAuth needs a client id and a client secret")
         self.client_id = client_id
-        self._client_secret = Password(client_secret)
+        self._client_secret = client_secret
         self.scope = _checked_scope(scope)
         self._token: FreshUntil | None = None
         self._identity: Identity | None = None
@@ -98,10 +101,10 @@ class OAuthClientAuth(Auth):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.client_id!r}, scope={self.scope!r})"
 
-    def _basic_header(self) -> str:
+    def _basic_header(self) -> Secret:
         # Form-encoded first (RFC 6749, 2.3.1): a ':' or a letter beyond ASCII must not break the pair.
         pair = f"{quote_plus(self.client_id)}:{quote_plus(self._client_secret.reveal())}"
-        return "Basic " + b64encode(pair.encode()).decode()
+        return Secret("Basic " + b64encode(pair.encode()).decode())
 
 
 def _checked_scope(scope: str | Iterable[str] | None) -> str | None:

@@ -76,6 +76,7 @@ class SessionAuth(Auth):
 
     families: ClassVar[frozenset[Family]] = frozenset({"product"})
     header_name: ClassVar[str] = "X-DOMO-Authentication"
+    username: str = ""
 
     def __init__(
         self,
@@ -86,13 +87,16 @@ class SessionAuth(Auth):
         one_time_password: OneTimePassword | None = None,
         options: ClientOptions | None = None,
     ) -> None:
+        # Secrets first: whatever is raised below, its traceback shows no local variable with one.
+        password = Password(password or "")
+        if isinstance(one_time_password, str):
+            one_time_password = Password(one_time_password)
         super().__init__(Instance.parse(domo_instance), options)
         if not username or not password:
             raise MissingCredentialError("SessionAuth needs a user name and a password")
         self.username = username
-        self._password = Password(password)
-        code = one_time_password
-        self._one_time_password = Password(code) if isinstance(code, str) else code
+        self._password = password
+        self._one_time_password = one_time_password
         self._session: FreshUntil | None = None
 
     @classmethod
@@ -137,9 +141,10 @@ class SessionAuth(Auth):
         Source: PUT /api/identity/v1/authentication/elevations/{user_id}
         Raises: OneTimePasswordRequired, if the code is wrong or out of date.
         """
+        one_time_password = Password(one_time_password)
         me = await self.who_am_i()
         session = self.current() or await self._renew(None)
-        await self._send_code(me.id, session, Password(one_time_password))
+        await self._send_code(me.id, session, one_time_password)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.place!r}, {self.username!r})"
@@ -147,7 +152,7 @@ class SessionAuth(Auth):
     def _sign_in_body(self) -> dict[str, Any]:
         return {"method": "password", "emailAddress": self.username, "password": self._password}
 
-    def _sign_in_headers(self) -> dict[str, str]:
+    def _sign_in_headers(self) -> dict[str, str | Secret]:
         return {"Origin": self.origin("product")}  # documented as required
 
     async def _elevate(self, answer: Mapping[str, Any], session: Secret) -> None:
@@ -167,7 +172,7 @@ class SessionAuth(Auth):
                 "PUT",
                 "product",
                 f"/api/identity/v1/authentication/elevations/{user_id}",
-                headers={self.header_name: self.header_value(session)},
+                headers={self.header_name: Secret(self.header_value(session))},
                 body={"timeBasedOneTimePassword": code},
             )
         except AuthenticationError as refused:
@@ -186,6 +191,7 @@ class BrowserSessionAuth(SessionAuth):
     def __init__(
         self, domo_instance: str | Instance, cookie: str | Secret, *, options: ClientOptions | None = None
     ) -> None:
+        cookie = Password(cookie or "")
         super().__init__(domo_instance, "browser session", cookie, options=options)
         if not all("!" <= char <= "~" and char not in '";,\\' for char in self._password.reveal()):
             raise MissingCredentialError("this is not the value of a cookie")
@@ -199,8 +205,8 @@ class BrowserSessionAuth(SessionAuth):
     def _sign_in_body(self) -> dict[str, Any]:
         return {"method": "exptoken"}
 
-    def _sign_in_headers(self) -> dict[str, str]:
-        return {**super()._sign_in_headers(), "Cookie": f"_dsidv1={self._password.reveal()}"}
+    def _sign_in_headers(self) -> dict[str, str | Secret]:
+        return {**super()._sign_in_headers(), "Cookie": Secret(f"_dsidv1={self._password.reveal()}")}
 
 
 def _refusal(answer: Mapping[str, Any]) -> APIError:

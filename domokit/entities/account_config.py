@@ -65,6 +65,8 @@ class AccountConfig:
             raise InvalidInputError("provider_type is the key of a data provider, such as 'snowflake'")
         if not isinstance(fields, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidInputError("fields must map names to values")
+        # Hidden first: whatever is raised below, its traceback shows no local variable with a secret.
+        fields = {name: read_value(str(name), value) for name, value in fields.items()}
         for name, value in fields.items():
             if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise InvalidInputError("the names of configuration fields are texts")
@@ -72,8 +74,7 @@ class AccountConfig:
                 raise InvalidInputError(
                     f"{provider_type}: {name} must be a text, not {type(value).__name__}; encode objects as JSON text"
                 )
-        hidden = {name: read_value(name, value) for name, value in fields.items()}
-        self.__attrs_init__(provider_type, hidden)  # type: ignore[attr-defined]  # pyright: ignore
+        self.__attrs_init__(provider_type, fields)  # type: ignore[attr-defined]  # pyright: ignore
 
     def to_wire(self) -> dict[str, Any]:
         """The fields to send, secrets still as `Secret`.
@@ -115,13 +116,10 @@ class AbstractCredentialStore(AccountConfig):
     is_typed: ClassVar[bool] = True
 
     def __init__(self, credentials: Mapping[str, Any] | str | Secret | Masked) -> None:
-        value: Any = credentials
-        if isinstance(credentials, Mapping):
-            try:
-                value = Secret(json.dumps(dict(credentials), default=_reveal, ensure_ascii=False))
-            except (TypeError, ValueError):
-                raise InvalidInputError("credentials must be JSON: texts, numbers, lists, mappings") from None
-        super().__init__(self.PROVIDER_TYPE, {"credentials": value})
+        credentials = _encoded(credentials)  # rebound: no traceback shows a local variable with the text
+        if credentials is _NOT_JSON:
+            raise InvalidInputError("credentials must be JSON: texts, numbers, lists, mappings")
+        super().__init__(self.PROVIDER_TYPE, {"credentials": credentials})
 
     @property
     def credentials(self) -> Any:
@@ -183,6 +181,20 @@ def read_config(provider_type: str, answer: Mapping[str, Any]) -> AccountConfig:
 
 def _is_value(value: Any) -> bool:
     return value is None or isinstance(value, (str, bool, Secret))
+
+
+_NOT_JSON: Any = object()
+
+
+def _encoded(credentials: Mapping[str, Any] | str | Secret | Masked) -> Any:
+    if isinstance(credentials, str):
+        return Secret(credentials)
+    if not isinstance(credentials, Mapping):
+        return credentials
+    try:
+        return Secret(json.dumps(dict(credentials), default=_reveal, ensure_ascii=False))
+    except (TypeError, ValueError):
+        return _NOT_JSON
 
 
 def _reveal(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from domokit.auth import Auth, Secret
+from domokit.auth import Auth, Password, Secret
 from domokit.entities.base import (
     NOT_GIVEN,
     BothFamilies,
@@ -294,6 +294,7 @@ class DomoUser(DomoEntity):
 
     async def set_password(self, password: str | Secret) -> None:
         """Set the password, as an administrator. Raises: BadRequestError with the policy's reason."""
+        password = Password(password)  # from here on no traceback shows it
         await product.set_password(self.auth, self.id, password)
 
     async def get_role(self) -> Any:

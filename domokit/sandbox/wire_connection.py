@@ -18,6 +18,7 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.access_log = False  # the sandbox logs for itself, without query strings
         app: Any = self.app
 
         async def with_connection(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from domokit.auth import Auth, Secret
+from domokit.auth import Auth, Password, Secret
 from domokit.errors import BadRequestError, NotFoundError
 from domokit.transport import Json, product, send
 
@@ -127,8 +127,8 @@ async def set_password(auth: Auth, user_id: int | str, password: str | Secret) -
 
     Raises: BadRequestError, with Domo's reason: a refusal by the password policy comes with status 200.
     """
-    body = {"domoUserId": user_id, "password": password if isinstance(password, Secret) else Secret(password)}
-    answer = await send(auth, SET_PASSWORD, json=body)
+    password = Password(password)  # from here on no traceback shows it
+    answer = await send(auth, SET_PASSWORD, json={"domoUserId": user_id, "password": password})
     if answer and (said := answer.get("description")):
         raise BadRequestError(str(said), asked=str(SET_PASSWORD), status=200, domo_message=str(said))
 
