@@ -276,9 +276,10 @@ async def test_when_arguments_are_wrong(watch, caplog):
         error = caught.value
         # The lambda's own frame is the caller's affair; what domokit's frames hold is ours.
         watch.shown += [repr(vars(error)), str(error), repr(error)]
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            if "domokit" in frame.f_code.co_filename and "tests" not in frame.f_code.co_filename:
-                watch.shown.append(repr(frame.f_locals))
+        seen = traceback.TracebackException.from_exception(error, capture_locals=True)
+        ours = [frame for frame in seen.stack if "/tests/" not in frame.filename]
+        assert ours
+        watch.shown += [str(frame.locals) for frame in ours]
     watch.show(sandbox)
     watch.assert_clean(caplog)
 
