@@ -12,8 +12,6 @@ from domokit._secrets import is_secret_name
 from domokit.auth import Secret
 from domokit.errors import InvalidInputError
 
-FieldValue = str | Secret | bool | None
-
 _MASKED = re.compile(r"\*+")
 _SECRET_FIELDS = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 
@@ -26,6 +24,7 @@ class Masked:
 
 
 MASKED = Masked()
+FieldValue = str | Secret | Masked | bool | None
 _VALUE_TYPES: Any = (str, Secret, bool, Masked, type(None))
 
 
@@ -41,7 +40,7 @@ def read_value(name: str, value: Any) -> Any:
     return value
 
 
-@attrs.frozen(init=False)
+@attrs.frozen(init=False, repr=False)
 class AccountConfig:
     """The configuration of any provider: its key and its fields, as Domo names them.
 
@@ -55,7 +54,7 @@ class AccountConfig:
     """
 
     provider_type: str
-    fields: Mapping[str, Any] = attrs.field(repr=lambda fields: f"{{{', '.join(fields)}}}")
+    fields: Mapping[str, Any]
 
     #: Whether this class knows the fields of its provider, so that Domo need not be asked.
     is_typed: ClassVar[bool] = False
@@ -75,6 +74,11 @@ class AccountConfig:
                     f"{provider_type}: {name} must be a text, not {type(value).__name__}; encode objects as JSON text"
                 )
         self.__attrs_init__(provider_type, fields)  # type: ignore[attr-defined]  # pyright: ignore
+
+    def __repr__(self) -> str:
+        # Names only; and a traceback may show an object that is not finished.
+        names = ", ".join(getattr(self, "fields", {}))
+        return f"{type(self).__name__}({getattr(self, 'provider_type', '?')!r}, {{{names}}})"
 
     def to_wire(self) -> dict[str, Any]:
         """The fields to send, secrets still as `Secret`.
