@@ -120,10 +120,10 @@ class AbstractCredentialStore(AccountConfig):
     is_typed: ClassVar[bool] = True
 
     def __init__(self, credentials: Mapping[str, Any] | str | Secret | Masked) -> None:
-        credentials = _encoded(credentials)  # rebound: no traceback shows a local variable with the text
-        if credentials is _NOT_JSON:
+        encoded = credentials = _encoded(credentials)  # rebound: no traceback shows a local variable with the text
+        if encoded is _NOT_JSON:
             raise InvalidInputError("credentials must be JSON: texts, numbers, lists, mappings")
-        super().__init__(self.PROVIDER_TYPE, {"credentials": credentials})
+        super().__init__(self.PROVIDER_TYPE, {"credentials": encoded})
 
     @property
     def credentials(self) -> Any:
