@@ -156,6 +156,8 @@ class DomoAccessTokenConfig(AccountConfig):
         username: str | None = None,
         password: str | Secret | Masked | None = None,
     ) -> None:
+        access_token = read_value("domoAccessToken", access_token)  # rebound: no traceback shows the texts
+        password = read_value("password", password)
         fields: dict[str, Any] = {
             "domoAccessToken": access_token,
             "username": username or "",
