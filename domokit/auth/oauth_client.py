@@ -4,6 +4,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from os import environ
 from typing import Any, ClassVar, Self
 from urllib.parse import quote_plus
 
@@ -56,6 +57,8 @@ class OAuthClientAuth(Auth):
         Raises: MissingCredentialError, naming what is not set.
         """
         names = {"client_id": "CLIENT_ID", "client_secret": "CLIENT_SECRET"}
+        if instance := environ.get(prefix + "INSTANCE"):
+            overrides.setdefault("domo_instance", instance)
         return cls(**from_environment(prefix, names, overrides))
 
     def current(self) -> Secret | None:

@@ -66,10 +66,9 @@ class DomoAccessToken(DomoEntity):
         Raises: NotFoundError.
         """
         wanted = as_id(access_token_id)
-        async for token in cls.get_all(auth):
-            if token.id == wanted:
-                return token
-        raise NotFoundError(f"there is no access token {access_token_id}", asked=str(routes.LIST_TOKENS), status=200)
+        if (token := await cls.get_all(auth).where(lambda token: token.id == wanted).first()) is None:
+            raise NotFoundError(f"there is no access token {access_token_id}", asked=str(routes.LIST_TOKENS), status=200)
+        return token
 
     @classmethod
     def search(

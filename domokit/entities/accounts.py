@@ -162,9 +162,11 @@ class DomoAccount(DomoEntity):
         await _accounts(self.auth).update_account_name(self.auth, self.id, name)
         return await self.refresh()
 
-    async def update_config(self, config: AccountConfig) -> Self:
+    async def update_config(self, config: AccountConfig, *, allow_external_use: bool | None = None) -> Self:
         """Replace the configuration, all of it.
 
+        allow_external_use:  True lets those with access read the secrets in clear, False forbids it; None leaves it
+                             (product API only).
         Source: PUT /api/data/v1/providers/{provider_type}/account/{account_id}, PATCH /v1/accounts/{account_id}
         Raises: InvalidInputError, before anything is sent, if the configuration is of another provider or came masked.
         """
@@ -173,6 +175,8 @@ class DomoAccount(DomoEntity):
         if config.provider_type != self.provider_type:
             raise InvalidInputError(f"account {self.id} is of {self.provider_type}, not of {config.provider_type}")
         fields = config.to_wire()
+        if allow_external_use is not None and self.auth.family == "product":
+            fields["allowExternalUse"] = allow_external_use
         await check_fields(self.auth, config, complete=False)
         await _accounts(self.auth).update_account_config(self.auth, config.provider_type, self.id, fields)
         return await self.refresh()
@@ -205,19 +209,19 @@ class DomoAccount(DomoEntity):
         """
         provider = config.provider_type
         if (account := await cls.find(auth, name, provider)) is not None:
-            return await account.update_config(config)
+            return await account.update_config(config, allow_external_use=allow_external_use)
         try:
             made = await cls.create(auth, name=name, config=config, allow_external_use=allow_external_use)
         except OutcomeUnknown:
             if (account := await cls.find(auth, name, provider)) is None:
                 raise
-            return await account.update_config(config)
+            return await account.update_config(config, allow_external_use=allow_external_use)
         if made.name != name:
             log.info("account %s: the label %r was taken, Domo made it %r", made.id, name, made.name)
             twins = await cls.search(auth, name=name, provider=provider)
             if twins:  # someone else's upsert was quicker
                 await made.delete()
-                return await twins[0].update_config(config)
+                return await twins[0].update_config(config, allow_external_use=allow_external_use)
         return made
 
     @classmethod

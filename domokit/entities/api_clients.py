@@ -36,10 +36,9 @@ class DomoApiClient(DomoEntity):
     async def get_by_id(cls, auth: Auth, api_client_id: int | str, /) -> Self:
         """The one with this numeric id, out of the list. Raises: NotFoundError."""
         wanted = as_id(api_client_id)
-        async for client in cls.get_all(auth):
-            if client.id == wanted:
-                return client
-        raise NotFoundError(f"there is no API client {api_client_id}", asked=str(routes.LIST_CLIENTS), status=200)
+        if (client := await cls.get_all(auth).where(lambda client: client.id == wanted).first()) is None:
+            raise NotFoundError(f"there is no API client {api_client_id}", asked=str(routes.LIST_CLIENTS), status=200)
+        return client
 
     @classmethod
     async def create(cls, auth: Auth, *, name: str, scopes: Iterable[str], description: str = "") -> Self:

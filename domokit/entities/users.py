@@ -173,10 +173,11 @@ class DomoUser(DomoEntity):
         """
         if not email or "@" not in email:
             raise InvalidInputError(f"{email!r} is not an e-mail address")
-        async for user in cls.search(auth, email=email):
-            if (user.email or "").casefold() == email.casefold():
-                return user
-        raise NotFoundError(f"there is no user with the address {email}", asked="search of users", status=200)
+        hits = cls.search(auth, email=email)
+        user = await hits.where(lambda user: (user.email or "").casefold() == email.casefold()).first()
+        if user is None:
+            raise NotFoundError(f"there is no user with the address {email}", asked="search of users", status=200)
+        return user
 
     @classmethod
     async def create(

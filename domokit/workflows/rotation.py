@@ -78,8 +78,8 @@ async def rotate_access_token(
     min_remaining:  a timedelta or a number of days. If the token in the account lives at least that long, nothing is
                     changed: cron may call this hourly.
     keep_old_for:   how long replaced tokens stay valid; the first run after that revokes them.
-    allow_external_use:  for an account that is created: whether its secrets can be read in clear by those it is
-                    shared with. Where they can, the stored token is compared; else the account's times must do.
+    allow_external_use:  whether the account's secrets can be read in clear by those it is shared with; None leaves it
+                    as it is. Where they can, the stored token is compared; else the account's times must do.
     dry_run:        say what would be done; nothing that changes anything is sent.
     on_step:        called with each step and a sentence on it, for progress displays.
 
@@ -169,7 +169,7 @@ class _Rotation:
         keep = self._kept_after_rotation()
         return self.result(
             changed=True,
-            reason="a new token would be generated and stored, and older ones revoked",
+            reason="a new token would be generated" + (f" and written to {self.place}" if self.place else ""),
             dry_run=True,
             revoked=tuple(note_of(token) for token in self.old if token not in keep),
             kept=keep,

@@ -86,7 +86,10 @@ class TokenAccount:
             )
         else:
             # The bare request: a failure of anything else would leave in the dark whether the account was written.
-            await update_account_config(self.auth, config.provider_type, self.account.id, config.to_wire())
+            fields = config.to_wire()
+            if self.allow_external_use is not None:
+                fields["allowExternalUse"] = self.allow_external_use
+            await update_account_config(self.auth, config.provider_type, self.account.id, fields)
 
     async def is_untouched_by(self, failure: DomoError) -> bool:
         """Whether a `write()` that failed like this changed nothing for sure: it was refused, and nothing was made."""

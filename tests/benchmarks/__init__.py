@@ -1,0 +1,1 @@
+"""Speed and memory against bare httpx and pydomo: `python -m tests.benchmarks`."""
