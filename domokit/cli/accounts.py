@@ -93,7 +93,7 @@ def upsert_account(
     ] = None,
     allow_external_use: Annotated[
         bool,
-        typer.Option("--allow-external-use", help="If it is created: those with access can read its secrets."),
+        typer.Option("--allow-external-use", help="Let those with access read its secrets in clear."),
     ] = False,
 ) -> None:
     """Create the account of this name and provider, or replace its configuration, all of it, if there is one.
@@ -124,8 +124,6 @@ def upsert_account(
     facts = domo.run(upsert, doing="writing the account")
     done = {"create": ("would be created", "was created"), "update": ("would be updated", "was updated")}
     domo.out.say(f"Account {facts['name']!r} {done[facts['action']][not domo.is_dry_run]}.")
-    if allow_external_use and facts["action"] == "update" and not facts.get("allow_external_use"):
-        domo.out.say("It existed already, so whether its secrets can be read outside is as it was: not.")
     domo.out.record(facts)
 
 

@@ -42,7 +42,7 @@ def rotate(
     ] = None,
     allow_external_use: Annotated[
         bool,
-        typer.Option("--allow-external-use", help="If the account is created: those with access can read the token."),
+        typer.Option("--allow-external-use", help="Let those with access to the account read the token in clear."),
     ] = False,
 ) -> None:
     """Replace an access token by a new one and keep that in an account, without a moment in which none works.

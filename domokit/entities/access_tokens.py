@@ -67,7 +67,9 @@ class DomoAccessToken(DomoEntity):
         """
         wanted = as_id(access_token_id)
         if (token := await cls.get_all(auth).where(lambda token: token.id == wanted).first()) is None:
-            raise NotFoundError(f"there is no access token {access_token_id}", asked=str(routes.LIST_TOKENS), status=200)
+            raise NotFoundError(
+                f"there is no access token {access_token_id}", asked=str(routes.LIST_TOKENS), status=200
+            )
         return token
 
     @classmethod

@@ -70,13 +70,16 @@ def test_upsert_creates_then_updates(cli, served, monkeypatch, tmp_path):
     assert "Account 'etl' was updated." in cli(*UPSERT, *PLAIN, "--secret-field", f"password=file:{secret}").out
 
 
-def test_upsert_allows_external_use_of_new_ones(cli, served, monkeypatch):
+def test_upsert_allows_external_use(cli, served, monkeypatch):
     monkeypatch.setenv("ETL_PASSWORD", CANARY)
     secret = ("--secret-field", "password=env:ETL_PASSWORD")
     made = cli(*UPSERT, *PLAIN, *secret, "--allow-external-use", "--json").json
     assert served.state.accounts[made["id"]].allow_external_use is True
     served.state.accounts[made["id"]].allow_external_use = False
-    assert "existed already" in cli(*UPSERT, *PLAIN, *secret, "--allow-external-use").out
+    cli(*UPSERT, *PLAIN, *secret)
+    assert served.state.accounts[made["id"]].allow_external_use is False
+    cli(*UPSERT, *PLAIN, *secret, "--allow-external-use")
+    assert served.state.accounts[made["id"]].allow_external_use is True
 
 
 def test_typed_providers(cli, served, monkeypatch):
