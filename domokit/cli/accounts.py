@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from domokit.cli.options import command
+from domokit.cli.command import command
 from domokit.cli.users import as_number
 
 if TYPE_CHECKING:

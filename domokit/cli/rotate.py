@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from domokit.cli.accounts import find_account
-from domokit.cli.options import STORE, ProviderText, UserText, command
+from domokit.cli.command import command
+from domokit.cli.options import STORE, ProviderText, UserText
 from domokit.cli.tokens import COLUMNS, row_of
 from domokit.cli.users import as_number, owner_id
 

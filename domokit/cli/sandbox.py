@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from domokit.cli.options import help_text
+from domokit.cli.command import help_text
 
 if TYPE_CHECKING:
     from domokit.sandbox import Sandbox

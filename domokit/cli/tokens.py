@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from domokit.cli.options import STORE, ProviderText, UserText, command
+from domokit.cli.command import command
+from domokit.cli.options import STORE, ProviderText, UserText
 from domokit.cli.users import as_number, owner_id
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from domokit.cli.options import command
+from domokit.cli.command import command
 
 if TYPE_CHECKING:
     from domokit.auth import Auth
