@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from domokit.sandbox import Sandbox
     from domokit.workflows.rotation import RotationResult, TokenNote
 
+_STORY_LIFETIME = 3 * 86_400.0  # seconds
 _NAME, _ACCOUNT = "nightly sync", "nightly sync token"  # of the story that --sandbox tells
 
 
@@ -60,6 +61,8 @@ def rotate(
     from domokit.errors import InvalidInputError
 
     if domo.sandbox is not None:
+        if owner is None and name is None:
+            _begin_the_story(domo, domo.sandbox)
         owner, name, account = owner or str(domo.sandbox.admin.id), name or _NAME, account or _ACCOUNT
     given = {"--owner": owner, "--name": name, "--account": account}
     if missing := [option for option, value in given.items() if value is None]:
@@ -96,6 +99,17 @@ def rotate(
         domo.out.document(facts)
     else:
         _show(domo, result, facts.get("state"))
+
+
+def _begin_the_story(domo: "Domo", sandbox: "Sandbox") -> None:
+    """Whoever tries it with nothing configured has a token that runs out soon, as somebody once issued it by hand."""
+    state = sandbox.state
+    told_before = any(token.name == _NAME for token in state.access_tokens.values()) or any(
+        account.display_name == _ACCOUNT for account in state.accounts.values()
+    )
+    if not told_before:
+        sandbox.add_access_token(sandbox.admin.id, _NAME, lifetime=_STORY_LIFETIME)
+        domo.out.say(f"Once upon a time somebody issued the token {_NAME!r} by hand; it has 3 days left.")
 
 
 def _state(domo: "Domo", sandbox: "Sandbox", result: "RotationResult") -> dict[str, Any]:
