@@ -10,6 +10,8 @@ from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 MASK = "***"
+_TELLING = 5  # letters; a shorter text stands in harmless words too
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*")  # looks the same in a URL and in JSON
 
 # A name that ends like this holds a secret when its value is text. The end is what counts: `credentialsType`,
 # `token_type` and `accessTokenId` are not secret, `domoAccessToken` and `client-secret` are.
@@ -29,7 +31,7 @@ class Secret:
     `reveal()` is the one way out. Pickling and JSON encoding are refused. Two secrets are equal when their texts are.
     """
 
-    __slots__ = ("__value", "__weakref__")
+    __slots__ = ("__forms", "__value", "__weakref__")
     _live: ClassVar["WeakValueDictionary[int, Secret]"] = WeakValueDictionary()
 
     def __init__(self, value: "str | Secret") -> None:
@@ -37,6 +39,7 @@ class Secret:
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  (callers without a checker)
             raise TypeError(f"a secret is text, not {type(text).__name__}")
         self.__value = text
+        self.__forms = (text,) if _PLAIN.fullmatch(text) else (text, quote(text, safe=""), json.dumps(text)[1:-1])
         Secret._live[id(self)] = self
 
     def reveal(self) -> str:
@@ -47,6 +50,14 @@ class Secret:
     def fingerprint(self) -> str:
         """Twelve hex digits of the SHA-256: tells two tokens apart without showing either."""
         return sha256(self.__value.encode()).hexdigest()[:12]
+
+    def hide_in(self, text: str) -> str:
+        """`text` with this secret masked wherever it stands: as it is, in a URL, or in JSON."""
+        if len(self.__value) >= _TELLING:
+            for form in self.__forms:
+                if form in text:
+                    text = text.replace(form, MASK)
+        return text
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({MASK})"
@@ -139,12 +150,7 @@ def scrub(text: str) -> str:
     """`text` without the value of any secret alive in this process and without members named like secrets."""
     text = _SECRET_IN_FORM.sub(rf"\1{MASK}", _SECRET_IN_TEXT.sub(rf"\1{MASK}", text))
     for secret in list(Secret._live.values()):  # pyright: ignore[reportPrivateUsage]
-        value = secret.reveal()
-        if len(value) < 5:  # so short a text stands in harmless words too
-            continue
-        for form in {value, quote(value, safe=""), json.dumps(value)[1:-1]}:
-            if form in text:
-                text = text.replace(form, MASK)
+        text = secret.hide_in(text)
     return text
 
 
