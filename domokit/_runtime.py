@@ -53,14 +53,16 @@ def from_wire(value: Any) -> datetime | None:
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, str):
-        text = value.strip()
         try:
+            if value[-1:] == "Z":  # what nearly all texts look like
+                return datetime.fromisoformat(value)
+            text = value.strip()
             if text.lstrip("-").isdigit():
                 return from_wire(int(text))
             read = datetime.fromisoformat(text)
+            return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
         except (ValueError, OverflowError):
             return None
-        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     if not isinstance(value, (int, float)):
         return None
     try:

@@ -72,6 +72,10 @@ def as_bool(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
+# What each of them hands back as it is.
+_KEEPS: Mapping[Any, type] = {as_id: int, as_int: int, as_text: str, as_bool: bool}
+
+
 def as_time(value: Any) -> datetime | None:
     return from_wire(value)
 
@@ -96,7 +100,7 @@ class DomoEntity:
     """
 
     kind: ClassVar[str] = ""
-    _plan: ClassVar[list[tuple[str, str, tuple[str, ...], Callable[[Any], Any] | None]]] = []
+    _plan: ClassVar[list[tuple[str, str, tuple[str, ...], type | None, Callable[[Any], Any] | None]]] = []
     _page: ClassVar[str] = ""  # path of its page in Domo's own interface
 
     auth: Auth = attrs.field(repr=False)
@@ -109,22 +113,24 @@ class DomoEntity:
         for field in attrs.fields(cls):
             if "api" in field.metadata:
                 keys, convert = field.metadata["api"]
-                cls._plan.append((field.alias, keys[0], keys[1:], convert))
+                cls._plan.append((field.alias, keys[0], keys[1:], _KEEPS.get(convert), convert))
 
     @classmethod
     def from_json(cls, auth: Auth, obj: Mapping[str, Json]) -> Self:
         """Build one from a server's object. Missing keys take the default, unknown ones stay in `raw`."""
         flat = cls.flatten(obj)
         known: dict[str, Any] = {}
-        for name, key, others, convert in cls._plan:
-            value = flat.get(key)
+        get = flat.get
+        for name, key, others, keeps, convert in cls._plan:
+            value = get(key)
             if value is None:
                 for key in others:
-                    if (value := flat.get(key)) is not None:
+                    if (value := get(key)) is not None:
                         break
                 else:
                     continue
-            known[name] = value if convert is None else convert(value)
+            # A value that is of the right type already needs no call: a listing converts hundreds of thousands.
+            known[name] = value if convert is None or type(value) is keeps else convert(value)
         return cls(auth=auth, raw=obj, **known)
 
     @classmethod

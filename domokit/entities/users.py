@@ -89,16 +89,14 @@ class DomoUser(DomoEntity):
     @classmethod
     def flatten(cls, obj: Mapping[str, Json]) -> Mapping[str, Json]:
         """The identity shape keeps a list of attributes, content/v3 a `detail` object; others are flat."""
-        attributes = obj.get("attributes")
-        if isinstance(attributes, list):
+        if isinstance(attributes := obj.get("attributes"), list):
             flat: dict[Any, Any] = {}
             for one in attributes:
                 if isinstance(one, dict) and isinstance(values := one.get("values"), list) and values:
                     flat[one.get("key")] = values[0]
             flat.update(obj)
             return flat
-        detail = obj.get("detail")
-        if isinstance(detail, Mapping):
+        if isinstance(detail := obj.get("detail"), dict):
             return {**detail, **obj}
         if obj.get("deleted") is True:
             return {"isActive": False, **obj}
