@@ -20,7 +20,20 @@ _NAME = (
     r"|(?:private|api|secret)[-_]?key(?:string)?)"
 )
 _SECRET_NAME = re.compile(_NAME + r"\Z", re.IGNORECASE)
-_SECRET_MEMBER = re.compile(_NAME.encode() + rb'"\s*:\s*"', re.IGNORECASE)
+# The same ends, for a scan of undecoded bodies: plain substrings are found many times faster than a pattern.
+_SECRET_ENDS = tuple(
+    f'{end}"'.encode()
+    for end in (
+        *("password", "pass-word", "passphrase", "pass-phrase", "secret", "token", "credentials", "cookie"),
+        *("authorization", "domo-authentication"),
+        *(
+            f"{kind}{dash}key{more}"
+            for kind in ("private", "api", "secret")
+            for dash in ("", "-", "_")
+            for more in ("", "string")
+        ),
+    )
+)
 _SECRET_IN_TEXT = re.compile(r'("[^"]*' + _NAME + r'"\s*:\s*")((?:[^"\\]|\\.)*)', re.IGNORECASE)
 _SECRET_IN_FORM = re.compile(r"(\b[\w-]*" + _NAME + r"=)([^&\s]+)", re.IGNORECASE)
 
@@ -124,8 +137,9 @@ def wrap_secrets(value: Any) -> Any:
 
 
 def may_hold_secrets(body: bytes) -> bool:
-    """Whether an undecoded JSON body has a member whose name is a secret's: a scan, much cheaper than a walk."""
-    return _SECRET_MEMBER.search(body) is not None
+    """Whether an undecoded JSON body may have a member whose name is a secret's: a scan, much cheaper than a walk."""
+    lower = body.lower()
+    return any(end in lower for end in _SECRET_ENDS)
 
 
 def mask(value: Any) -> Any:

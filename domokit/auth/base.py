@@ -105,6 +105,7 @@ class Auth(httpx.Auth, ABC):
         self.instance = None if domo_instance is None else Instance.parse(domo_instance)
         self.options = options or ClientOptions()
         self._refused: DomoError | None = None
+        self._origins: set[tuple[str, str, int | None]] = set()
 
     # -- for subclasses
 
@@ -191,9 +192,16 @@ class Auth(httpx.Auth, ABC):
             yield request
 
     def _check_origin(self, request: httpx.Request) -> None:
-        target = request.url.copy_with(raw_path=b"/")
-        if not any(target == httpx.URL(self.origin(family) + "/") for family in self.families):
-            raise InvalidInputError(f"{self!r} does not sign requests to {target.host}: its credential stays at home")
+        url = request.url
+        if (url.scheme, url.host, url.port) not in self._home():
+            raise InvalidInputError(f"{self!r} does not sign requests to {url.host}: its credential stays at home")
+
+    def _home(self) -> set[tuple[str, str, int | None]]:
+        """Scheme, host and port of each origin it signs for; worked out once, for it is asked on every request."""
+        if not self._origins:
+            urls = [httpx.URL(self.origin(family)) for family in self.families]
+            self._origins = {(url.scheme, url.host, url.port) for url in urls}
+        return self._origins
 
     async def _renew(self, refused: Secret | None) -> Secret:
         """A credential other than `refused`. All who ask at once share one renewal, and its failure."""

@@ -63,7 +63,7 @@ class Served:
         if self.sandbox.served_at is not None:
             raise RuntimeError("this sandbox is already being served")
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        # With the protocol named, asyncio switches Nagle's algorithm off; without it, an answer in two parts takes 40 ms.
+        # With the protocol named, asyncio switches Nagle's algorithm off; else an answer in two parts takes 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
