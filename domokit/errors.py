@@ -35,6 +35,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -88,7 +89,7 @@ class DomoError(Exception):
     attached: Any = None
 
     def __init__(self, message: str, *, asked: str = "", hint: str = "") -> None:
-        self.message = scrub(message)
+        self.message = " ".join(scrub(message).split())  # in one line, whatever Domo said
         self.asked = asked or type(self).asked
         self.hint = hint or type(self).hint
         super().__init__(self.message)
@@ -328,7 +329,8 @@ def seconds_to_wait(header: str | None, now: datetime | None = None) -> float | 
     if not header:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
+        return max(0.0, seconds) if isfinite(seconds) else None
     except ValueError:
         pass
     try:

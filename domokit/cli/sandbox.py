@@ -1,5 +1,6 @@
 """`domokit sandbox`"""
 
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,8 +80,6 @@ def _serve(
 
 
 def _print_json(sandbox: "Sandbox") -> None:
-    import json
-
     print(json.dumps(sandbox.credentials()), flush=True)
 
 

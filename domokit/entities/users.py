@@ -93,7 +93,8 @@ class DomoUser(DomoEntity):
             flat: dict[Any, Any] = {}
             for one in attributes:
                 if isinstance(one, dict) and isinstance(values := one.get("values"), list) and values:
-                    flat[one.get("key")] = values[0]
+                    if isinstance(key := one.get("key"), str):
+                        flat[key] = values[0]
             flat.update(obj)
             return flat
         if isinstance(detail := obj.get("detail"), dict):
