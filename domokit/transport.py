@@ -42,6 +42,7 @@ __all__ = [
     "platform",
     "product",
     "record",
+    "require_family",
     "send",
 ]
 
@@ -66,6 +67,7 @@ class Route:
     may_be_empty:  whether an empty body is an answer, too, and gives None.
     changes:     whether it changes anything on the other side; by default all but GET do.
     repeatable:  whether sending it twice does no harm; by default GET, PUT, DELETE and what changes nothing.
+    accept:      what to ask for instead of JSON, such as 'image/png'.
     errors:      what odd statuses of this endpoint mean.
     """
 
@@ -80,6 +82,7 @@ class Route:
         default=attrs.Factory(lambda self: self.method in _REPEATABLE_METHODS or not self.changes, takes_self=True),
         kw_only=True,
     )
+    accept: str | None = attrs.field(default=None, kw_only=True)
     may_be_empty: bool = attrs.field(default=False, kw_only=True)
     errors: Mapping[int, Callable[..., APIError]] = attrs.field(factory=dict, kw_only=True, repr=False)
 
@@ -145,13 +148,7 @@ async def send(
     Raises: a kind of APIError for any answer that is not what was promised; ConnectionFailedError, OutcomeUnknown;
             UnsupportedByAuth, DryRunRefused and InvalidInputError before anything is sent.
     """
-    if route.family not in auth.families:
-        kind = type(auth).__name__
-        raise UnsupportedByAuth(
-            f"{kind} cannot sign the {route.family} API",
-            asked=str(route),
-            hint=f"Use {_SIGNED_BY[route.family]}.",
-        )
+    require_family(auth, route.family, asked=str(route))
     if route.changes and _dry.get():
         raise DryRunRefused("not sent, because this is a dry run", asked=str(route))
     path = route.url(parts)
@@ -172,10 +169,18 @@ async def send(
     return response.content if route.returns is bytes else decode(asked, response, route.returns)
 
 
+def require_family(auth: Auth, family: Family, *, asked: str = "") -> None:
+    """Raise UnsupportedByAuth, naming the kinds of auth that can, unless `auth` can sign the API of this family."""
+    if family not in auth.families:
+        raise UnsupportedByAuth(
+            f"{type(auth).__name__} cannot sign the {family} API", asked=asked, hint=f"Use {_SIGNED_BY[family]}."
+        )
+
+
 def _build(build: Callable[..., httpx.Request], route: Route, url: str, json: Json, text: str | None) -> httpx.Request:
     if text is not None:
         return build(route.method, url, content=text.encode(), headers={"Content-Type": "text/plain; charset=utf-8"})
-    return build(route.method, url, json=json)
+    return build(route.method, url, json=json, headers={"Accept": route.accept} if route.accept else None)
 
 
 def _query(params: Mapping[str, Any]) -> str:

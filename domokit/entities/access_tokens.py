@@ -7,7 +7,7 @@ from anyio import CancelScope, get_cancelled_exc_class
 
 from domokit._runtime import to_epoch_ms
 from domokit.auth import AccessTokenAuth, Auth, Secret
-from domokit.entities.base import DomoEntity, api, as_id, as_int, as_text, as_time, class_for, entity
+from domokit.entities.base import DomoEntity, api, as_id, as_int, as_secret, as_text, as_time, class_for, entity
 from domokit.entities.listing import Listing, Pager
 from domokit.errors import DomoDecodeError, DomoError, InvalidInputError, NotFoundError
 from domokit.routes.product import access_tokens as routes
@@ -31,12 +31,10 @@ class DomoAccessToken(DomoEntity):
     id: int = api("id", convert=as_id)
     name: str | None = api("name", convert=as_text)
     owner_id: int | None = api("ownerId", convert=as_int)
-    owner_name: str | None = api("ownerName", convert=as_text)
-    owner_email: str | None = api("ownerEmail", convert=as_text)
+    owner_name: str | None = api("ownerName", convert=as_text, once=True)
+    owner_email: str | None = api("ownerEmail", convert=as_text, once=True)
     expires_at: datetime | None = api("expires", convert=as_time)
-    token: Secret | None = api(
-        "token", convert=lambda value: Secret(value) if isinstance(value, (str, Secret)) else None
-    )
+    token: Secret | None = api("token", convert=as_secret, once=True)
     superseded: tuple["DomoAccessToken", ...] = ()
 
     @property
@@ -125,8 +123,9 @@ class DomoAccessToken(DomoEntity):
         if not name or not name.strip():
             raise InvalidInputError("an access token needs a name")
         expires = auth.options.clock() + as_duration(duration)
-        expires_ms = -(-to_epoch_ms(expires) // 1000) * 1000  # Domo keeps whole seconds
-        made = await routes.generate_access_token(auth, owner_id=owner, name=name, expires=expires_ms)
+        if expires.microsecond:  # Domo keeps whole seconds
+            expires = expires.replace(microsecond=0) + timedelta(seconds=1)
+        made = await routes.generate_access_token(auth, owner_id=owner, name=name, expires=to_epoch_ms(expires))
         token = cls.from_json(auth, made)
         if token.token is None or token.id is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise DomoDecodeError(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
+import anyio
 import attrs
 
 from domokit.auth import Auth
@@ -32,6 +33,7 @@ log = logging.getLogger("domokit.entities")
 
 AccessLevel = Literal["CAN_VIEW", "CAN_EDIT", "CAN_SHARE", "OWNER"]
 _LEVELS = ("CAN_VIEW", "CAN_EDIT", "CAN_SHARE", "OWNER")
+_PATIENCE = (0.1, 0.3, 0.6)  # seconds
 _V1_LEVELS = {"READ": "CAN_VIEW", "WRITE": "CAN_EDIT"}  # what older instances say
 _accounts = BothFamilies(product, platform)
 
@@ -208,20 +210,21 @@ class DomoAccount(DomoEntity):
         Raises: ConflictError, if several accounts fit: which one is meant, only you can say.
         """
         provider = config.provider_type
-        if (account := await cls.find(auth, name, provider)) is not None:
+        if (account := await cls._find_in_peace(auth, name, provider)) is not None:
             return await account.update_config(config, allow_external_use=allow_external_use)
         try:
             made = await cls.create(auth, name=name, config=config, allow_external_use=allow_external_use)
         except OutcomeUnknown:
-            if (account := await cls.find(auth, name, provider)) is None:
+            if (account := await cls._find_in_peace(auth, name, provider)) is None:
                 raise
             return await account.update_config(config, allow_external_use=allow_external_use)
         if made.name != name:
             log.info("account %s: the label %r was taken, Domo made it %r", made.id, name, made.name)
-            twins = await cls.search(auth, name=name, provider=provider)
-            if twins:  # someone else's upsert was quicker
+            # Perhaps by another upsert at the same time. Both choose alike: the exact label, else the lowest id.
+            first = min(await cls._candidates(auth, name, provider), key=lambda one: (one.name != name, one.id))
+            if first.id != made.id:
                 await made.delete()
-                return await twins[0].update_config(config, allow_external_use=allow_external_use)
+                return await first.update_config(config, allow_external_use=allow_external_use)
         return made
 
     @classmethod
@@ -230,10 +233,8 @@ class DomoAccount(DomoEntity):
 
         Raises: ConflictError, if several fit equally well.
         """
-        suffixed = re.compile(re.escape(name) + r" \(\d+\)")
-        ours = await cls.search(auth, provider=provider)
-        exact = [account for account in ours if account.name == name]
-        found = exact or [account for account in ours if suffixed.fullmatch(account.name or "")]
+        fitting = await cls._candidates(auth, name, provider)
+        found = [account for account in fitting if account.name == name] or fitting
         if len(found) > 1:
             ids = ", ".join(str(account.id) for account in found)
             raise ConflictError(
@@ -243,6 +244,23 @@ class DomoAccount(DomoEntity):
                 hint="Name one by its id, or rename or delete the others.",
             )
         return found[0] if found else None
+
+    @classmethod
+    async def _candidates(cls, auth: Auth, name: str, provider: str) -> list[Self]:
+        suffixed = re.compile(re.escape(name) + r"(?: \(\d+\))?")
+        return [
+            account for account in await cls.search(auth, provider=provider) if suffixed.fullmatch(account.name or "")
+        ]
+
+    @classmethod
+    async def _find_in_peace(cls, auth: Auth, name: str, provider: str) -> Self | None:
+        """`find()`, with patience for other upserts at work, which leave one account in the end."""
+        for wait in _PATIENCE:
+            try:
+                return await cls.find(auth, name, provider)
+            except ConflictError:
+                await anyio.sleep(wait)
+        return await cls.find(auth, name, provider)
 
     async def delete(self) -> None:
         """Delete the account. Source: DELETE /api/data/v1/accounts/{account_id}, DELETE /v1/accounts/{account_id}"""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import ClassVar, Self
 
 from domokit.auth import SCOPES, Auth, Secret
-from domokit.entities.base import DomoEntity, api, as_id, as_int, as_text, entity
+from domokit.entities.base import DomoEntity, api, as_id, as_int, as_secret, as_text, entity
 from domokit.entities.listing import Pager
 from domokit.errors import InvalidInputError, NotFoundError
 from domokit.routes.product import api_clients as routes
@@ -23,9 +23,7 @@ class DomoApiClient(DomoEntity):
     client_id: str | None = api("clientId", convert=as_text)
     owner_id: int | None = api("userId", convert=as_int)
     scopes: list[str] = api("scopes", convert=lambda value: list(value) if isinstance(value, list) else [], default=())
-    client_secret: Secret | None = api(
-        "clientSecret", convert=lambda value: Secret(value) if isinstance(value, (str, Secret)) else None
-    )
+    client_secret: Secret | None = api("clientSecret", convert=as_secret, once=True)
 
     @classmethod
     def get_all(cls, auth: Auth) -> Pager[Self]:

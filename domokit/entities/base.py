@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 import attrs
 
 from domokit._runtime import from_wire
-from domokit.auth import Auth, Family
+from domokit.auth import Auth, Family, Secret
 from domokit.entities.listing import Listing
 from domokit.errors import InvalidInputError
 from domokit.transport import Json, fan_out
@@ -76,13 +76,20 @@ def as_bool(value: Any) -> bool | None:
 _KEEPS: Mapping[Any, type] = {as_id: int, as_int: int, as_text: str, as_bool: bool}
 
 
+def as_secret(value: Any) -> Secret | None:
+    return Secret(value) if isinstance(value, (str, Secret)) and value else None
+
+
 def as_time(value: Any) -> datetime | None:
     return from_wire(value)
 
 
-def api(*keys: str, convert: Callable[[Any], Any] | None = None, default: Any = None) -> Any:
-    """A field read from the first of `keys` that the server's object has, through `convert` unless it is null."""
-    return attrs.field(default=default, metadata={"api": (keys, convert)})
+def api(*keys: str, convert: Callable[[Any], Any] | None = None, default: Any = None, once: bool = False) -> Any:
+    """A field read from the first of `keys` that the server's object has, through `convert` unless it is null.
+
+    once:  it comes with one answer only, such as a secret with the answer to its creation; `refresh()` keeps it.
+    """
+    return attrs.field(default=default, metadata={"api": (keys, convert), "once": once})
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(attrs.field, api))
@@ -160,7 +167,10 @@ class DomoEntity:
         """Fetch it anew and take over all fields; returns itself."""
         fresh = await type(self).get_by_id(self.auth, self.id)
         for field in attrs.fields(type(self)):
-            setattr(self, field.name, getattr(fresh, field.name))
+            value = getattr(fresh, field.name)
+            if "api" in field.metadata and not (value is None and field.metadata["once"]):
+                setattr(self, field.name, value)
+        self.raw = fresh.raw
         return self
 
     def related(self, kind: str) -> Any:

@@ -20,10 +20,17 @@ from domokit.entities.base import (
     given,
 )
 from domokit.entities.listing import Pager
-from domokit.errors import ConflictError, DomoDecodeError, InvalidInputError, NotFoundError, OutcomeUnknown
+from domokit.errors import (
+    BadRequestError,
+    ConflictError,
+    DomoDecodeError,
+    InvalidInputError,
+    NotFoundError,
+    OutcomeUnknown,
+)
 from domokit.routes.platform import users as platform
 from domokit.routes.product import users as product
-from domokit.transport import Json
+from domokit.transport import Json, require_family
 
 _users = BothFamilies(product, platform)
 _PAGE_SIZE = 500
@@ -92,8 +99,9 @@ class DomoUser(DomoEntity):
         if isinstance(attributes := obj.get("attributes"), list):
             flat: dict[Any, Any] = {}
             for one in attributes:
-                if isinstance(one, dict) and isinstance(values := one.get("values"), list) and values:
-                    if isinstance(key := one.get("key"), str):
+                if isinstance(one, dict) and isinstance(key := one.get("key"), str):
+                    values = one.get("values")
+                    if isinstance(values, list) and values:
                         flat[key] = values[0]
             flat.update(obj)
             return flat
@@ -141,16 +149,20 @@ class DomoUser(DomoEntity):
         looked through.
         """
         wanted: dict[str, str | None] = {"displayName": name, "emailAddress": email}
+        role_name: str | None = None
 
         def matches(user: Self) -> bool:
             return (
                 _contains(user.name, name)
                 and _contains(user.email, email)
                 and (text is None or _contains(user.name, text) or _contains(user.email, text))
-                and (role_id is None or user.role_id == role_id)
+                and (role_id is None or user.role_id == role_id or user.role == role_name)
             )
 
-        if auth.family == "platform":
+        if auth.family == "platform":  # its listings have the name of the role only, and 'Custom' is no name
+            role_name = None if role_id is None else platform.ROLE_NAMES.get(role_id)
+            if role_id is not None and role_name is None:
+                require_family(auth, "product", asked="search by a custom role")
             return cls.get_all(auth).where(matches)
         filters: list[dict[str, Any]] = [
             {"filterType": "text", "field": field, "text": part} for field, part in wanted.items() if part
@@ -202,15 +214,13 @@ class DomoUser(DomoEntity):
             made = await platform.create_user(
                 auth, name=name, email=email, role_id=role_id, send_invite=send_invite, **extra
             )
-            return await cls.get_by_id(auth, made["id"])
-        changes = _renamed(details, _PRODUCT_KEYS)
+            return await cls.get_by_id(auth, _id_in(made))
+        changes = _for_product(details)
         # Domo says 400 for a taken address, without a reason; a look first can say it plainly.
         if await cls._find(auth, email) is not None:
             raise ConflictError(f"there is a user with the address {email} already", asked="create a user", status=400)
         made = await product.create_user(auth, name=name, email=email, role_id=role_id, send_invite=send_invite)
-        user_id = made.get("id", made.get("userId"))  # some servers say userId
-        if user_id is None:
-            raise DomoDecodeError("the new user came without an id", asked="create a user", status=200)
+        user_id = _id_in(made)
         if changes:
             await product.update_user(auth, user_id, changes)
         return await cls.get_by_id(auth, user_id)
@@ -257,23 +267,26 @@ class DomoUser(DomoEntity):
         if self.auth.family == "platform":
             await self._replace(changes)
         else:
-            wire = _renamed(changes, _PRODUCT_KEYS)
-            if isinstance(wire.get("reportsTo"), int):
-                wire["reportsTo"] = str(wire["reportsTo"])  # a text, alone among the ids
-            await product.update_user(self.auth, self.id, wire)
+            await product.update_user(self.auth, self.id, _for_product(changes))
         return await self.refresh()
 
     @classmethod
-    async def upsert(cls, auth: Auth, *, name: str, email: str, role_id: int, **details: Any) -> Self:
+    async def upsert(
+        cls, auth: Auth, *, name: str, email: str, role_id: int, send_invite: bool = False, **details: Any
+    ) -> Self:
         """The user with this address, created or updated to match.
 
+        send_invite:  whether to invite the person, if created.
         Raises: what create() and update() raise. After a lost answer to the creation it is looked for again.
         """
+        _renamed(details, _PLATFORM_KEYS if auth.family == "platform" else _PRODUCT_KEYS)
         user = await cls._find(auth, email)
         if user is None:
             try:
-                return await cls.create(auth, name=name, email=email, role_id=role_id, **details)
-            except (ConflictError, OutcomeUnknown) as lost:
+                return await cls.create(
+                    auth, name=name, email=email, role_id=role_id, send_invite=send_invite, **details
+                )
+            except (BadRequestError, OutcomeUnknown) as lost:  # someone else may have been quicker
                 if (user := await cls._find(auth, email)) is None:
                     raise lost
         return await user.update(name=name, role_id=role_id, **details)
@@ -299,6 +312,7 @@ class DomoUser(DomoEntity):
 
     async def get_role(self) -> Any:
         """The user's role, a `DomoRole`."""
+        require_family(self.auth, "product", asked="get_role")
         if self.role_id is None:
             await self.refresh()
         return await self.related("ROLE").get_by_id(self.auth, self.role_id)
@@ -319,18 +333,32 @@ class DomoUser(DomoEntity):
         return lambda obj: cls.from_json(auth, obj)
 
     async def _replace(self, changes: Mapping[str, Any]) -> None:
+        rest = _renamed({name: value for name, value in changes.items() if name != "role_id"}, _PLATFORM_KEYS)
         now = await platform.get_user_by_id(self.auth, self.id)
         fields = {key: now[key] for key in _PLATFORM_KEYS.values() if now.get(key) is not None}
         role_id = changes.get("role_id", as_int(now.get("roleId")))
         fields |= platform.role(role_id) if role_id is not None else {"role": now.get("role")}
-        rest = {name: value for name, value in changes.items() if name != "role_id"}
-        await platform.update_user(self.auth, self.id, fields | _renamed(rest, _PLATFORM_KEYS))
+        await platform.update_user(self.auth, self.id, fields | rest)
 
 
 def _renamed(values: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
     if unknown := [name for name in values if name not in keys]:
         raise InvalidInputError(f"this API has no {', '.join(unknown)} of a user; it has {', '.join(keys)}")
     return {keys[name]: value for name, value in values.items()}
+
+
+def _for_product(changes: Mapping[str, Any]) -> dict[str, Any]:
+    wire = _renamed(changes, _PRODUCT_KEYS)
+    if isinstance(wire.get("reportsTo"), int):
+        wire["reportsTo"] = str(wire["reportsTo"])  # a text, alone among the ids
+    return wire
+
+
+def _id_in(made: Mapping[str, Any]) -> Any:
+    user_id = made.get("id", made.get("userId"))  # some servers say userId
+    if user_id is None:
+        raise DomoDecodeError("the new user came without an id", asked="create a user", status=200)
+    return user_id
 
 
 def _contains(text: str | None, part: str | None) -> bool:

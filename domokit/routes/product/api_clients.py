@@ -1,13 +1,18 @@
 """OAuth API clients. In spite of the path this is not about developer access tokens."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from domokit.auth import Auth
-from domokit.errors import NotFoundError
+from domokit.errors import NotFoundError, PermissionDeniedError
 from domokit.transport import Json, product, send
 
 LIST_CLIENTS = product("GET", "/api/identity/v1/developer-tokens", returns=list | dict)
-CREATE_CLIENT = product("POST", "/api/identity/v1/developer-tokens")
+CREATE_CLIENT = product(
+    "POST",
+    "/api/identity/v1/developer-tokens",
+    errors={403: partial(PermissionDeniedError, hint="Domo takes AccessTokenAuth only for this, of an administrator.")},
+)
 REVOKE_CLIENT = product(
     "DELETE", "/api/identity/v1/developer-tokens/{api_client_id}", returns=None, errors={400: NotFoundError}
 )

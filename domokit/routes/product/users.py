@@ -32,7 +32,7 @@ SEND_RESET = product("GET", "/api/domoweb/auth/sendReset", returns=None, changes
 LANDING_PAGE = product(
     "PUT", "/api/content/v1/landings/target/{target}/entity/PAGE/id/{page_id}/{user_id}", returns=None
 )
-GET_AVATAR = product("GET", "/api/content/v1/avatar/{entity_type}/{entity_id}", returns=bytes)
+GET_AVATAR = product("GET", "/api/content/v1/avatar/{entity_type}/{entity_id}", returns=bytes, accept="image/png")
 
 _SEARCHED = [
     "id", "displayName", "userName", "emailAddress", "roleId", "department", "title", "phoneNumber", "employeeId",
