@@ -89,7 +89,7 @@ class DomoError(Exception):
     attached: Any = None
 
     def __init__(self, message: str, *, asked: str = "", hint: str = "") -> None:
-        self.message = " ".join(scrub(message).split())  # in one line, whatever Domo said
+        self.message: str = " ".join(scrub(message).split())  # in one line, whatever Domo said
         self.asked = asked or type(self).asked
         self.hint = hint or type(self).hint
         super().__init__(self.message)
@@ -154,8 +154,8 @@ class SeveralFailedError(DomoError):
         self, message: str, *, failures: Mapping[Any, DomoError] | None = None, results: Mapping[Any, Any] | None = None
     ) -> None:
         super().__init__(message)
-        self.failures = dict(failures or {})
-        self.results = dict(results or {})
+        self.failures: dict[Any, DomoError] = dict(failures or {})
+        self.results: dict[Any, Any] = dict(results or {})
 
 
 class RotationError(DomoError):
@@ -179,7 +179,7 @@ class RotationError(DomoError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.step = step
-        self.left_alive = tuple(left_alive)
+        self.left_alive: tuple[int, ...] = tuple(left_alive)
         self.stored = stored
 
 

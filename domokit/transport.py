@@ -37,6 +37,7 @@ __all__ = [
     "dry_run",
     "fan_out",
     "is_dry_run",
+    "members",
     "override",
     "pages",
     "platform",
@@ -167,6 +168,19 @@ async def send(
     if route.returns is None or (route.may_be_empty and not response.content.strip()):
         return None
     return response.content if route.returns is bytes else decode(asked, response, route.returns)
+
+
+def members(answer: Json, name: str) -> list[Json]:
+    """The list that an answer holds under a name; an empty one if it is missing or null.
+
+    Raises: DomoDecodeError, if something else stands there.
+    """
+    found = answer.get(name)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise DomoDecodeError(f"{name!r} of the answer is a {type(found).__name__}, not a list", status=200)
+    return found  # pyright: ignore[reportUnknownVariableType]
 
 
 def require_family(auth: Auth, family: Family, *, asked: str = "") -> None:

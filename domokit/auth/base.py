@@ -17,6 +17,7 @@ from domokit._secrets import Secret
 from domokit.auth.connection import Connection, decode
 from domokit.auth.options import ClientOptions
 from domokit.errors import (
+    AuthenticationError,
     DomoError,
     InvalidInputError,
     InvalidInstanceError,
@@ -70,9 +71,10 @@ class Identity:
 
 @attrs.define(eq=False)
 class _Flight:
-    """A renewal under way: who waits for it, and how it failed if it did."""
+    """A renewal under way: who waits for it, what it gave, and how it failed if it did."""
 
     done: anyio.Event = attrs.field(factory=anyio.Event)
+    made: Secret | None = None
     error: DomoError | None = None
 
 
@@ -216,11 +218,18 @@ class Auth(httpx.Auth, ABC):
                 await flight.done.wait()
                 if flight.error is not None:
                     raise _again(flight.error)
+                if flight.made is not None:
+                    return flight.made
                 continue
             flight = flights.current = _Flight()
             try:
                 with anyio.CancelScope(shield=True):  # a caller that goes away neither stops it nor loses its result
                     await self.obtain()
+                # Taken as it is, fresh or not, the refused one again or another: if it will not do, Domo says so.
+                flight.made = self.current()
+                if flight.made is None:
+                    raise AuthenticationError("the credential had expired as soon as it was obtained")
+                return flight.made
             except DomoError as error:
                 flight.error = error
                 raise

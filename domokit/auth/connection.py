@@ -5,6 +5,7 @@ Everything that is the same for all endpoints happens here and has no parameter 
 
 import logging
 import time
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +18,8 @@ from urllib.parse import urlencode
 import anyio
 import attrs
 import httpx
+from anyio.lowlevel import RunVar
+from sniffio import current_async_library
 
 from domokit._secrets import MASK, Secret, forget_frames, is_secret_name, mask, may_hold_secrets, scrub, wrap_secrets
 from domokit.auth.options import ClientOptions, RetryPolicy
@@ -27,13 +30,14 @@ from domokit.errors import (
     DomoError,
     EmptyAnswerError,
     OutcomeUnknown,
+    RateLimitedError,
     RequestTimeoutError,
     connection_error,
     decode_error,
     error_for,
 )
 
-log = logging.getLogger("domokit.transport")
+log: logging.Logger = logging.getLogger("domokit.transport")
 
 USER_AGENT = "domokit"
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
@@ -96,8 +100,13 @@ def override(
     retry: RetryPolicy | None = None,
 ) -> Generator[None]:
     """Other timeouts (seconds) or another retry policy for the calls inside the block."""
-    wanted = httpx.Timeout(timeout) if timeout is not None else None
-    reset = _overrides.set(Overrides(timeout=wanted, total_timeout=total_timeout, retry=retry))
+    given = Overrides(
+        timeout=httpx.Timeout(timeout) if timeout is not None else None, total_timeout=total_timeout, retry=retry
+    )
+    if (outer := _overrides.get()) is not None:  # what is not named here stays as the block around has it
+        named = attrs.asdict(given, recurse=False, filter=lambda _, value: value is not None)
+        given = attrs.evolve(outer, **named)
+    reset = _overrides.set(given)
     try:
         yield
     finally:
@@ -121,7 +130,7 @@ class Connection:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # who we are is said by a header alone
             event_hooks={kind: list(hooks) for kind, hooks in options.event_hooks.items()},
         )
-        self.headers = httpx.Headers({
+        self.headers: httpx.Headers = httpx.Headers({
             "Accept": "application/json, text/plain",
             "Accept-Encoding": self._client.headers["accept-encoding"],
             "Connection": "keep-alive",
@@ -181,7 +190,7 @@ class Connection:
         attempt = 1
         while True:
             if not urgent:
-                await self._keep_pace()
+                await self._keep_pace(asked, policy.budget)
             error: DomoError | None = None
             response: httpx.Response | None = None
             if urgent:
@@ -237,22 +246,41 @@ class Connection:
         await self._client.aclose()
         if (closer := self._closer) is not None:
             await closer.aclose()
+            if (closers := _closers.get(None)) is not None:
+                closers.discard(closer)
 
     async def _close_with_loop(self) -> None:
         """See to it that the client is closed when the event loop ends, also where nobody calls `aclose()`.
 
         asyncio and trio both finish the asynchronous generators that are still open then, while they can still await.
+        The loop holds them till then: trio warns of one that is dropped earlier, where asyncio finishes it quietly.
         """
+        if (closers := _closers.get(None)) is None:
+            closers = set[AsyncGenerator[None, None]]()
+            _closers.set(closers)
         self._closer = _closing(self._client)
         await anext(self._closer)
+        closers.add(self._closer)
+        if current_async_library() == "asyncio":
+            weakref.finalize(self, closers.discard, self._closer)
 
-    async def _keep_pace(self) -> None:
+    async def _keep_pace(self, asked: str, budget: float) -> None:
         if self._not_before:
             while (wait := self._not_before - anyio.current_time()) > 0:
+                if wait > budget:
+                    raise RateLimitedError(
+                        f"not sent, for Domo wants no call in the next {wait:.0f} s",
+                        asked=asked,
+                        status=429,
+                        retry_after=wait,
+                    )
                 await anyio.sleep(wait)
 
     def _slow_down(self, seconds: float) -> None:
         self._not_before = max(self._not_before, anyio.current_time() + seconds)
+
+
+_closers: RunVar[set[AsyncGenerator[None, None]]] = RunVar("domokit.closers")
 
 
 async def _closing(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
@@ -265,24 +293,29 @@ async def _closing(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
 def decode(asked: str, response: httpx.Response, promised: type | UnionType) -> Any:
     """The JSON of an answer, of the promised type (dict, list …); every secret text in it is a `Secret`.
 
-    Raises: EmptyAnswerError, DomoDecodeError. Neither keeps the undecodable text as context.
+    Raises: EmptyAnswerError, DomoDecodeError. Neither keeps the text as context, nor in a frame.
     """
-    content = response.content
+    decoded, problem = _read(response.content, promised)
+    if problem is not None:
+        raise decode_error(EmptyAnswerError if problem is _NOTHING else DomoDecodeError, asked, response, problem)
+    return decoded
+
+
+_NOTHING = "without the data that was promised"
+
+
+def _read(content: bytes, promised: type | UnionType) -> tuple[Any, str | None]:
+    """What the content holds, or else what is wrong with it."""
     if not content.strip():
-        raise decode_error(EmptyAnswerError, asked, response, "without the data that was promised")
+        return None, _NOTHING
     try:
         decoded = loads(content)
     except ValueError:
-        decoded = _UNREADABLE
-    if decoded is _UNREADABLE:
-        raise decode_error(DomoDecodeError, asked, response, "the answer is not JSON, or is cut off")
+        return None, "the answer is not JSON, or is cut off"
     if not isinstance(decoded, promised):
         kinds = promised.__name__ if isinstance(promised, type) else str(promised)
-        raise decode_error(DomoDecodeError, asked, response, f"a {type(decoded).__name__} came where a {kinds} was due")
-    return wrap_secrets(decoded) if may_hold_secrets(content) else decoded
-
-
-_UNREADABLE = object()
+        return None, f"a {type(decoded).__name__} came where a {kinds} was due"
+    return wrap_secrets(decoded) if may_hold_secrets(content) else decoded, None
 
 
 def _plain(value: Any) -> Any:

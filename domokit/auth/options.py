@@ -109,5 +109,7 @@ class ClientOptions:
 
     def __attrs_post_init__(self) -> None:
         context = self.ca_bundle
-        if isinstance(context, ssl.SSLContext) and context.verify_mode != ssl.CERT_REQUIRED:
+        if isinstance(context, ssl.SSLContext) and not (
+            context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
+        ):
             raise InvalidInputError("ca_bundle: this SSLContext does not verify certificates, and domokit always does")

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
+import attrs
 from anyio import CancelScope, get_cancelled_exc_class
 
 from domokit._runtime import to_epoch_ms
@@ -35,7 +36,7 @@ class DomoAccessToken(DomoEntity):
     owner_email: str | None = api("ownerEmail", convert=as_text, once=True)
     expires_at: datetime | None = api("expires", convert=as_time)
     token: Secret | None = api("token", convert=as_secret, once=True)
-    superseded: tuple["DomoAccessToken", ...] = ()
+    superseded: tuple["DomoAccessToken", ...] = attrs.field(default=(), repr=False)
 
     @property
     def is_expired(self) -> bool:

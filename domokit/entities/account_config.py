@@ -158,6 +158,8 @@ class DomoAccessTokenConfig(AccountConfig):
     ) -> None:
         access_token = read_value("domoAccessToken", access_token)  # rebound: no traceback shows the texts
         password = read_value("password", password)
+        if not access_token:
+            raise InvalidInputError("there is no access token to store; only the answer to generate() has its value")
         fields: dict[str, Any] = {
             "domoAccessToken": access_token,
             "username": username or "",

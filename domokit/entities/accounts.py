@@ -29,7 +29,7 @@ from domokit.transport import Json
 
 __all__ = ["AbstractCredentialStore", "AccountAccess", "AccountConfig", "DomoAccessTokenConfig", "DomoAccount"]
 
-log = logging.getLogger("domokit.entities")
+log: logging.Logger = logging.getLogger("domokit.entities")
 
 AccessLevel = Literal["CAN_VIEW", "CAN_EDIT", "CAN_SHARE", "OWNER"]
 _LEVELS = ("CAN_VIEW", "CAN_EDIT", "CAN_SHARE", "OWNER")

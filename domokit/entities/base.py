@@ -12,7 +12,7 @@ import attrs
 from domokit._runtime import from_wire
 from domokit.auth import Auth, Family, Secret
 from domokit.entities.listing import Listing
-from domokit.errors import InvalidInputError
+from domokit.errors import DomoDecodeError, InvalidInputError
 from domokit.transport import Json, fan_out
 
 C = TypeVar("C", bound=type)
@@ -125,6 +125,10 @@ class DomoEntity:
     @classmethod
     def from_json(cls, auth: Auth, obj: Mapping[str, Json]) -> Self:
         """Build one from a server's object. Missing keys take the default, unknown ones stay in `raw`."""
+        if not isinstance(obj, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DomoDecodeError(
+                f"a {type(obj).__name__} came where the object of a {cls.__name__} was due", status=200
+            )
         flat = cls.flatten(obj)
         known: dict[str, Any] = {}
         get = flat.get

@@ -171,7 +171,14 @@ class DomoUser(DomoEntity):
             filters.append({"filterType": "text", "text": text})
 
         async def fetch(offset: int, limit: int) -> list[Json]:
-            return await product.search_users(auth, offset, limit, filters=filters, include_deleted=include_deleted)
+            return await product.search_users(
+                auth,
+                offset,
+                limit,
+                filters=filters,
+                include_deleted=include_deleted,
+                more_attributes=[key for _, key, *_ in cls._plan[len(DomoUser._plan) :]],  # a subclass's own
+            )
 
         found = Pager(fetch, cls._builder(auth), size=200)
         return found if role_id is None else found.where(lambda user: user.role_id == role_id)

@@ -9,7 +9,7 @@ class Clock:
     """Real time plus an offset. Everything in the sandbox that expires asks this clock."""
 
     def __init__(self, offset: float = 0.0) -> None:
-        self.offset = offset  # seconds ahead of real time
+        self.offset: float = offset  # seconds ahead of real time
 
     def now(self) -> datetime:
         """The sandbox's present, as an aware UTC datetime."""

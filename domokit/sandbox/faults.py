@@ -50,9 +50,12 @@ class Fault:
         if kind == "latency" and "seconds" not in details:
             raise TypeError("misbehaviour 'latency' needs seconds=…")
         _check(times, skip, details)
-        self.kind, self.times, self.skip, self.details = kind, times, skip, details
+        self.kind: str = kind
+        self.times: int | None = times
+        self.skip: int = skip
+        self.details: dict[str, Any] = details
         methods = [method] if isinstance(method, str) else list(method or ())
-        self.methods = {each.upper() for each in methods}
+        self.methods: set[str] = {each.upper() for each in methods}
         self.path = path
         # A path that starts at the root means "from here on": /v1/users must not strike /api/…/v1/users.
         anchored = path is not None and path.startswith(("/", "^"))
@@ -61,7 +64,7 @@ class Fault:
         except re.error as error:
             raise ValueError(f"path is no regular expression: {error}") from None
         self._matches = pattern.match if anchored else pattern.search
-        self.hits = 0
+        self.hits: int = 0
         self._drop = drop
 
     def __repr__(self) -> str:

@@ -38,17 +38,19 @@ class Sandbox:
     def __init__(self, instance: str = "acme", users: int = 12, state_file: str | Path | None = None) -> None:
         if users < 1:
             raise ValueError("a company needs at least one user")
-        self.state_file = None if state_file is None else Path(state_file)
+        self.state_file: Path | None = None if state_file is None else Path(state_file)
         self.session_lifetime: float = 8 * 3600
         self.oauth_lifetime: float = 3599
         self.users_page_cap = 500
         self.search_page_cap = 1000
         self.legacy_api_clients = False
         self.requests: deque[RequestRecord] = deque(maxlen=100_000)
-        self.faults = Faults()
+        self.faults: Faults = Faults()
         self.watchers: list[Watcher] = []
         self.served_at: str | None = None
-        self.app = App(self)
+        self.app: App = App(self)
+        self.state: State
+        self.clock: Clock
         self._saving = threading.Lock()
         if self.state_file is not None and self.state_file.exists():
             self.state, offset, self._credentials = store.load(self.state_file)

@@ -54,7 +54,9 @@ class Served:
     """A sandbox that is being served; enter it with `with` or `async with` to get the sandbox."""
 
     def __init__(self, sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.sandbox, self.host, self.port = sandbox, host, port
+        self.sandbox: Sandbox = sandbox
+        self.host: str = host
+        self.port: int = port
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None

@@ -22,7 +22,7 @@ class State:
 
     def __init__(self, instance: str) -> None:
         self.instance = instance
-        self.customer_id = f"{instance}-0001-0002"
+        self.customer_id: str = f"{instance}-0001-0002"
         self.users: dict[int, User] = {}
         self.groups: dict[int, Group] = {}
         self.roles: dict[int, Role] = {}
@@ -34,7 +34,7 @@ class State:
         self.datasets: dict[str, Dataset] = {}
         self.cookies: dict[str, int] = {}  # value of a browser's sign-in cookie -> user id
         self.next_ids: dict[str, int] = {}
-        self.signing_key = secrets.token_hex(32)
+        self.signing_key: str = secrets.token_hex(32)
         self._by_secret: dict[str, AccessToken | Session | Bearer] = {}
 
     def __repr__(self) -> str:

@@ -38,7 +38,7 @@ from domokit.transport import is_dry_run
 from domokit.workflows.rotation_result import RotationResult, TokenNote, note_of
 from domokit.workflows.token_account import PROVIDERS, Target, TokenAccount
 
-log = logging.getLogger("domokit.rotation")
+log: logging.Logger = logging.getLogger("domokit.rotation")
 
 Step = Literal["look", "generate", "prove", "store", "verify", "revoke", "done"]
 OnStep = Callable[[Step, str], None]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from domokit.auth import Auth
-from domokit.transport import Json, product, send
+from domokit.transport import Json, members, product, send
 
 LIST_ACCOUNTS = product("GET", "/api/data/v1/accounts", returns=list)
 GET_ACCOUNT = product("GET", "/api/data/v1/accounts/{account_id}")
@@ -98,7 +98,7 @@ async def share_account(auth: Auth, account_id: int | str, *, kind: str, grantee
 
 async def get_account_access(auth: Auth, account_id: int | str) -> list[Json]:
     """Who has access, and how much. Source: GET /api/data/v2/accounts/share/{account_id}"""
-    return (await send(auth, LIST_ACCESS, account_id=account_id)).get("list") or []
+    return members(await send(auth, LIST_ACCESS, account_id=account_id), "list")
 
 
 async def search_accounts(
@@ -130,7 +130,7 @@ async def search_accounts(
         "hideSearchObjects": True,
         "sort": {"fieldSorts": [{"field": "display_name_sort", "sortOrder": "ASC"}]},
     }
-    return ((await send(auth, SEARCH, json=body)).get("searchResultsMap") or {}).get("account") or []
+    return members((await send(auth, SEARCH, json=body)).get("searchResultsMap") or {}, "account")
 
 
 async def get_account_datasets(auth: Auth, account_id: int | str) -> list[Json]:

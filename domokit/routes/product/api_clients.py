@@ -5,7 +5,7 @@ from functools import partial
 
 from domokit.auth import Auth
 from domokit.errors import NotFoundError, PermissionDeniedError
-from domokit.transport import Json, product, send
+from domokit.transport import Json, members, product, send
 
 LIST_CLIENTS = product("GET", "/api/identity/v1/developer-tokens", returns=list | dict)
 CREATE_CLIENT = product(
@@ -24,7 +24,7 @@ async def get_api_clients(auth: Auth) -> list[Json]:
     Until June 2025 the list came wrapped in `entries`.
     """
     answer = await send(auth, LIST_CLIENTS)
-    return answer if isinstance(answer, list) else answer.get("entries") or []  # pyright: ignore[reportUnknownVariableType]
+    return answer if isinstance(answer, list) else members(answer, "entries")
 
 
 async def create_api_client(auth: Auth, *, name: str, description: str, scopes: Sequence[str]) -> Json:

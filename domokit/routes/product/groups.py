@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from domokit.auth import Auth
-from domokit.transport import Json, product, send
+from domokit.transport import Json, members, product, send
 
 LIST_GROUPS = product("GET", "/api/content/v2/groups/grouplist", returns=list)
 GET_GROUP = product("GET", "/api/content/v2/groups/{group_id}")
@@ -34,4 +34,4 @@ async def get_groups_by_ids(auth: Auth, group_ids: Iterable[int | str]) -> list[
 async def list_group_members(auth: Auth, group_id: int | str, offset: int, limit: int) -> list[Json]:
     """One page of members: userId, role, roleId, lastSignIn, location. Source: GET /api/content/v2/groups/users"""
     params = {"group": group_id, "offset": offset, "limit": limit}
-    return (await send(auth, LIST_MEMBERS, params=params)).get("groupUserList") or []
+    return members(await send(auth, LIST_MEMBERS, params=params), "groupUserList")

@@ -1,7 +1,7 @@
 """Roles and grants, read-only."""
 
 from domokit.auth import Auth
-from domokit.transport import Json, product, send
+from domokit.transport import Json, members, product, send
 
 LIST_ROLES = product("GET", "/api/authorization/v1/roles", returns=list)
 GET_ROLE = product("GET", "/api/authorization/v1/roles/{role_id}")
@@ -33,7 +33,7 @@ async def get_role_grants(auth: Auth, role_id: int | str) -> list[str]:
 
 async def get_role_members(auth: Auth, role_id: int | str) -> list[Json]:
     """A role's users: userId, email, displayName, jobTitle. Source: GET /api/authorization/v1/roles/{role_id}/users"""
-    return (await send(auth, LIST_MEMBERS, role_id=role_id)).get("users") or []
+    return members(await send(auth, LIST_MEMBERS, role_id=role_id), "users")
 
 
 async def get_grants(auth: Auth) -> list[Json]:

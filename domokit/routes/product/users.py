@@ -5,7 +5,7 @@ from typing import Any
 
 from domokit.auth import Auth, Password, Secret
 from domokit.errors import BadRequestError, NotFoundError
-from domokit.transport import Json, product, send
+from domokit.transport import Json, members, product, send
 
 LIST_USERS = product("GET", "/api/identity/v1/users")
 GET_USER = product("GET", "/api/identity/v1/users/{user_id}")
@@ -44,7 +44,7 @@ _SEARCHED = [
 async def list_users(auth: Auth, offset: int, limit: int) -> list[Json]:
     """One page of users, identity shape. Source: GET /api/identity/v1/users"""
     params = {"offset": offset, "limit": limit, "parts": "DETAILED"}
-    return (await send(auth, LIST_USERS, params=params)).get("users") or []
+    return members(await send(auth, LIST_USERS, params=params), "users")
 
 
 async def get_user_by_id(auth: Auth, user_id: int | str) -> Json:
@@ -52,7 +52,7 @@ async def get_user_by_id(auth: Auth, user_id: int | str) -> Json:
 
     Raises: NotFoundError, also where Domo answers with an empty list.
     """
-    users = (await send(auth, GET_USER, params={"parts": "DETAILED"}, user_id=user_id)).get("users")
+    users = members(await send(auth, GET_USER, params={"parts": "DETAILED"}, user_id=user_id), "users")
     if not users:
         raise NotFoundError(f"there is no user {user_id}", asked=str(GET_USER), status=200)
     return users[0]
@@ -66,11 +66,13 @@ async def search_users(
     filters: Sequence[Mapping[str, Any]] = (),
     ids: Iterable[int] | None = None,
     include_deleted: bool = False,
+    more_attributes: Iterable[str] = (),
 ) -> list[Json]:
     """One page of users that match all filters, identity shape, by display name. Text matches are 'contains'.
 
     filters:  such as {'filterType': 'text', 'field': 'emailAddress', 'text': 'ann@example.com'} or
               {'filterType': 'value', 'field': 'id', 'operator': 'EQ', 'values': [27]}.
+    more_attributes:  keys to return beside the usual ones, such as an instance's own.
     Source: POST /api/identity/v1/users/search
     """
     body: dict[str, Any] = {
@@ -83,11 +85,11 @@ async def search_users(
         "sort": {"field": "displayName", "order": "ASC"},
         "filters": [dict(one) for one in filters],
         "parts": ["DETAILED", "ROLE"],
-        "attributes": _SEARCHED,
+        "attributes": list(dict.fromkeys([*_SEARCHED, *more_attributes])),
     }
     if ids is not None:
         body["ids"] = list(ids)
-    return (await send(auth, SEARCH_USERS, json=body)).get("users") or []
+    return members(await send(auth, SEARCH_USERS, json=body), "users")
 
 
 async def create_user(
@@ -175,7 +177,7 @@ async def get_user_manager(auth: Auth, user_id: int | str) -> list[Json]:
 
     Source: GET /api/content/v2/users/{user_id}/teams
     """
-    return (await send(auth, GET_TEAMS, user_id=user_id)).get("reportsTo") or []
+    return members(await send(auth, GET_TEAMS, user_id=user_id), "reportsTo")
 
 
 async def set_user_manager(auth: Auth, user_id: int | str, manager_id: int) -> None:
@@ -191,7 +193,7 @@ async def get_user_state(auth: Auth, user_id: int | str, *keys: str) -> Json:
 async def find_users_with_grants(auth: Auth, offset: int, limit: int, *, grants: Iterable[str]) -> list[Json]:
     """One page of users (id, displayName) that hold a grant. Source: GET /api/content/v1/typeahead"""
     params = {"type": "userByName", "authorities": ",".join(grants), "offset": offset, "limit": limit}
-    return (await send(auth, TYPEAHEAD, params=params)).get("users") or []
+    return members(await send(auth, TYPEAHEAD, params=params), "users")
 
 
 async def set_direct_sign_on(auth: Auth, user_ids: Iterable[int], *, allowed: bool) -> None:
