@@ -1,6 +1,7 @@
 """Groups of people, read-only."""
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
@@ -66,8 +67,9 @@ class DomoGroup(DomoEntity):
         """Ids of the members. Source: GET /api/content/v2/groups/users, GET /v1/groups/{group_id}/users"""
         listed = _groups(self.auth).list_group_members
         found: list[int] = []
-        async for batch in pages(lambda offset, limit: listed(self.auth, self.id, offset, limit), size=500):
-            found += [as_id(one.get("userId") if isinstance(one, Mapping) else one) for one in batch]  # pyright: ignore
+        async with aclosing(pages(lambda offset, limit: listed(self.auth, self.id, offset, limit), size=500)) as walk:
+            async for batch in walk:
+                found += [as_id(one.get("userId") if isinstance(one, Mapping) else one) for one in batch]  # pyright: ignore
         return found
 
     async def get_members(self) -> Listing[Any]:

@@ -1,6 +1,7 @@
 """Lists of entities: fetched when they are awaited or walked, and shown as tables."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from contextlib import aclosing
 from typing import Any, Generic, TypeVar, cast
 
 from domokit.errors import InvalidInputError
@@ -90,20 +91,18 @@ class Pager(Generic[T]):
         return self._all().__await__()
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        walk = pages(self._fetch, size=self._size)
-        try:
+        async with aclosing(pages(self._fetch, size=self._size)) as walk:
             async for batch in walk:
                 for obj in batch:
                     if obj is not None:  # a null among tokens was seen
                         item = self._build(obj)
                         if self._keep is None or self._keep(item):
                             yield item
-        finally:
-            await walk.aclose()
 
     async def _all(self) -> Listing[T]:
         build, keep = self._build, self._keep
         items: Listing[T] = Listing()
-        async for batch in pages(self._fetch, size=self._size, pages_ahead=_PAGES_AHEAD):
-            items += [build(obj) for obj in batch if obj is not None]
+        async with aclosing(pages(self._fetch, size=self._size, pages_ahead=_PAGES_AHEAD)) as walk:
+            async for batch in walk:
+                items += [build(obj) for obj in batch if obj is not None]
         return Listing(filter(keep, items)) if keep else items

@@ -939,6 +939,8 @@ async def test_a_subclass_reads_fields_of_its_own(admin, person):
     assert admin_id != person.id
     person.attributes["StoreRegion"] = "South"
     assert (await user.refresh()).region == "South"
+    for listing in (Colleague.get_all(admin), Colleague.search(admin, name="zoë")):
+        assert [one.region for one in await listing if one.id == person.id] == ["South"]
 
 
 @entity
