@@ -386,7 +386,8 @@ def connection_error(asked: str, lost: Exception, *, repeatable: bool) -> DomoEr
     if isinstance(lost, httpx.RequestError):
         lost.request = httpx.Request("GET", "https://request.invalid/")  # the real one holds the credential
     lost.args = tuple(scrub(str(part)) for part in lost.args)
-    what = f"{type(lost).__name__}: {lost}" if str(lost) else type(lost).__name__
+    reason = _first_words(lost)
+    what = f"{type(lost).__name__}: {reason}" if reason else type(lost).__name__
     never_left = isinstance(lost, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError))
     error: DomoError
     if not (repeatable or never_left):
@@ -397,6 +398,18 @@ def connection_error(asked: str, lost: Exception, *, repeatable: bool) -> DomoEr
         error = ConnectionFailedError(f"no answer ({what})", asked=asked)
     error.__cause__ = lost
     return error
+
+
+def _first_words(error: BaseException) -> str:
+    """What an error says or, if it says nothing, what the one behind it says: under trio a refused certificate is."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        if text := str(link).strip():
+            return text
+        seen.add(id(link))
+        link = link.__cause__ or link.__context__
+    return ""
 
 
 def _facts(response: httpx.Response) -> dict[str, Any]:
