@@ -97,7 +97,7 @@ class Route:
         quoted: dict[str, str] = {}
         for name, part in parts.items():
             text = str(part)
-            if text.strip(". ") == "" or isinstance(part, Secret):
+            if part is None or text.strip(". ") == "" or isinstance(part, Secret):
                 raise InvalidInputError(f"{name} may not be {text!r}", asked=str(self))
             quoted[name] = quote(text, safe="")
         return self.path.format_map(quoted)

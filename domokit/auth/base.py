@@ -91,7 +91,8 @@ class Auth(httpx.Auth, ABC):
 
     Subclasses say which API families they can sign, which header they set, and how to obtain what goes into it.
     An auth object may be used from many tasks, and from one event loop after another. As an `httpx.Auth` it also
-    signs requests of any other httpx client, to its own origins only.
+    signs requests of any other httpx client, to its own origins only; let that client not follow redirects, for httpx
+    would carry Domo's own headers along to wherever they lead.
 
     After `aclose()` it can be used again; it then opens new connections.
     """

@@ -16,6 +16,7 @@ So whoever writes last has either proven his token alive after that, or somebody
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from random import uniform
 from typing import Any, Literal
 
 import anyio
@@ -44,7 +45,8 @@ Step = Literal["look", "generate", "prove", "store", "verify", "revoke", "done"]
 OnStep = Callable[[Step, str], None]
 Verdict = Literal["ours", "another's", "dead"]  # whose token the account holds
 
-_ATTEMPTS = 5  # times a run starts over because others rotate the same token
+_ATTEMPTS = 5  # times a dead token that overwrote ours is overwritten again
+_RUNS = 12  # times a run starts over because others rotate the same token, after growing waits
 _CLOCK_SLACK = timedelta(minutes=5)  # between this clock and Domo's
 _CLEAN_UP_SECONDS = 60.0
 _PROOF_WAITS = (0.25, 1.0, 0.0)
@@ -135,7 +137,9 @@ class _Rotation:
 
     async def run(self) -> RotationResult:
         lost = 0
-        for _ in range(_ATTEMPTS):
+        for run in range(_RUNS):
+            if run:  # so that those who get in each other's way do not do so for ever
+                await anyio.sleep(uniform(0, min(5.0, 0.1 * 2**run)))
             await self.look()
             if (unchanged := await self.unless_due()) is not None:
                 return unchanged

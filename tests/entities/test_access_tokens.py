@@ -450,11 +450,12 @@ async def test_upsert_does_not_mind_that_another_has_revoked_first(admin, domo_s
     old = domo_sandbox.add_access_token(ann.id, "etl")
 
     def revoke_meanwhile(phase, record):
-        if record.method == "POST":
+        if (record.method, record.path) == ("POST", TOKENS):
             domo_sandbox.state.access_tokens.pop(old.id, None)
 
     domo_sandbox.watch(revoke_meanwhile)
     new = await DomoAccessToken.upsert(admin, owner_id=ann.id, name="etl")
+    assert [one.status for one in domo_sandbox.requests if one.method == "DELETE"] == [404]
     assert domo_sandbox.signs_in(new.token.reveal()) == ann.id
 
 

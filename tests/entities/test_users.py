@@ -293,7 +293,7 @@ async def test_search_sends_filters_and_the_page_in_the_body():
         ({"name": "zoë", "role_id": 2}, {"Zoë Quill"}),
         ({"name": "nobody"}, set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)),
 )
 @pytest.mark.parametrize("family", ["product", "platform"])
 async def test_search_finds_the_same_in_both_families(admin, oauth, domo_sandbox, person, family, arguments, expected):
