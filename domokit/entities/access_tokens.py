@@ -153,7 +153,9 @@ class DomoAccessToken(DomoEntity):
             if not missing_ok:
                 raise
 
-    async def regenerate(self, duration: timedelta | float = timedelta(days=30)) -> Self:
+    async def regenerate(
+        self, duration: timedelta | float = timedelta(days=30), *, even_if_in_use: bool = False
+    ) -> Self:
         """Replace it by a new one of the same owner and name: made first, then the old one is revoked.
 
         Returns the new one; its id is another. If the revocation fails, the new token is the error's `attached`.
@@ -161,13 +163,20 @@ class DomoAccessToken(DomoEntity):
         """
         if self.owner_id is None or self.name is None:
             raise InvalidInputError("a token without owner and name cannot be made anew")
-        await self._refuse_if_in_use()
+        if not even_if_in_use:
+            await self._refuse_if_in_use()
         new = await type(self).generate(self.auth, owner_id=self.owner_id, name=self.name, duration=duration)
-        return await new.replace([self])
+        return await new.replace([self], even_if_in_use=even_if_in_use)
 
     @classmethod
     async def upsert(
-        cls, auth: Auth, *, owner_id: int | str, name: str, duration: timedelta | float = timedelta(days=30)
+        cls,
+        auth: Auth,
+        *,
+        owner_id: int | str,
+        name: str,
+        duration: timedelta | float = timedelta(days=30),
+        even_if_in_use: bool = False,
     ) -> Self:
         """A new token of this owner and name; living ones of the same owner and name are revoked afterwards.
 
@@ -175,20 +184,25 @@ class DomoAccessToken(DomoEntity):
         replaced.
         """
         before = await cls.search(auth, owner_id=owner_id, name=name)
-        for token in before:
+        for token in before if not even_if_in_use else ():
             await token._refuse_if_in_use()
         new = await cls.generate(auth, owner_id=owner_id, name=name, duration=duration)
-        return await new.replace(before)
+        return await new.replace(before, even_if_in_use=even_if_in_use)
 
-    async def replace(self, others: "list[Self]") -> Self:
+    async def replace(self, others: "list[Self]", *, even_if_in_use: bool = False) -> Self:
         """Revoke the tokens that this new one replaces.
 
         Raises: what the revocation raises, with this token, whose value nobody else has, as `error.attached`.
         A caller who is cancelled never gets it, so it is revoked again.
+        even_if_in_use:  also the one that `auth` signs with, which then goes on with this one.
         """
+        auth = self.auth
+        if even_if_in_use and isinstance(auth, AccessTokenAuth) and self.token is not None:
+            is_own = self.owner_id == (await auth.who_am_i()).id
+            auth.replace_token(self.token if is_own else auth.current())
         try:
             for other in others:
-                await other.revoke(missing_ok=True)
+                await other.revoke(missing_ok=True, even_if_in_use=even_if_in_use)
         except DomoError as error:
             error.attached = self
             raise

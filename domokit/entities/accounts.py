@@ -301,7 +301,7 @@ class DomoAccount(DomoEntity):
             AccountAccess(
                 kind=str(one.get("type") or "USER"),
                 id=as_id(one.get("id")),
-                level=_V1_LEVELS.get(one.get("accessLevel"), str(one.get("accessLevel"))),
+                level=_V1_LEVELS.get(one.get("accessLevel"), as_text(one.get("accessLevel")) or "NONE"),
                 name=one.get("name"),
             )
             for one in await product.get_account_access(self.auth, self.id)
@@ -347,7 +347,7 @@ def _names(properties: Sequence[Json] | None) -> list[str]:
 
 def _grantee(user_id: int | None, group_id: int | None) -> tuple[str, int]:
     if user_id is not None and group_id is None:
-        return "USER", user_id
+        return "USER", as_id(user_id)
     if group_id is not None and user_id is None:
-        return "GROUP", group_id
+        return "GROUP", as_id(group_id)
     raise InvalidInputError("name either user_id or group_id")

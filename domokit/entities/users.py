@@ -24,6 +24,7 @@ from domokit.errors import (
     BadRequestError,
     ConflictError,
     DomoDecodeError,
+    DomoError,
     InvalidInputError,
     NotFoundError,
     OutcomeUnknown,
@@ -228,9 +229,13 @@ class DomoUser(DomoEntity):
             raise ConflictError(f"there is a user with the address {email} already", asked="create a user", status=400)
         made = await product.create_user(auth, name=name, email=email, role_id=role_id, send_invite=send_invite)
         user_id = _id_in(made)
-        if changes:
-            await product.update_user(auth, user_id, changes)
-        return await cls.get_by_id(auth, user_id)
+        try:
+            if changes:
+                await product.update_user(auth, user_id, changes)
+            return await cls.get_by_id(auth, user_id)
+        except DomoError as error:
+            error.attached = cls.from_json(auth, made)  # the user is there, though perhaps without the details
+            raise
 
     async def update(
         self,

@@ -19,7 +19,7 @@ from domokit import (
     entity,
     errors,
 )
-from domokit.testing import access_token_auth, oauth_client_auth, session_auth
+from domokit.testing import access_token_auth, oauth_client_auth, options_for, session_auth
 
 from .helpers import admin_token_id, body_of, product_wire, sent, token_auth_of
 
@@ -629,3 +629,16 @@ async def test_what_is_shown_can_be_encoded_without_the_value(admin, ann):
     assert token.token.reveal() not in shown
     assert "Secret(***)" in shown
     assert "<b>" not in token._repr_html_()
+
+
+async def test_upsert_may_replace_the_token_in_use_and_the_auth_goes_on_with_the_new_one(domo_sandbox):
+    sb = domo_sandbox
+    old = sb.add_access_token(sb.admin.id, "mine")
+    other = sb.add_access_token(sb.admin.id, "mine")
+    async with AccessTokenAuth(sb.instance, old.token, options=options_for(sb)) as auth:
+        with pytest.raises(errors.InvalidInputError, match="even_if_in_use"):
+            await DomoAccessToken.upsert(auth, owner_id=sb.admin.id, name="mine")
+        new = await DomoAccessToken.upsert(auth, owner_id=sb.admin.id, name="mine", even_if_in_use=True)
+        assert {token.id for token in new.superseded} == {old.id, other.id}
+        assert (await auth.who_am_i()).id == sb.admin.id
+        assert auth.signs_with(new.token)
