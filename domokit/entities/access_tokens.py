@@ -197,9 +197,13 @@ class DomoAccessToken(DomoEntity):
         even_if_in_use:  also the one that `auth` signs with, which then goes on with this one.
         """
         auth = self.auth
-        if even_if_in_use and isinstance(auth, AccessTokenAuth) and self.token is not None:
-            is_own = self.owner_id == (await auth.who_am_i()).id
-            auth.replace_token(self.token if is_own else auth.current())
+        if (
+            even_if_in_use
+            and isinstance(auth, AccessTokenAuth)
+            and self.token is not None
+            and self.owner_id == (await auth.who_am_i()).id
+        ):
+            auth.replace_token(self.token)
         try:
             for other in others:
                 await other.revoke(missing_ok=True, even_if_in_use=even_if_in_use)
