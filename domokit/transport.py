@@ -18,7 +18,7 @@ import httpx
 from domokit._secrets import Secret
 from domokit.auth import Answer, Auth, Family, override, record
 from domokit.auth.base import connection_for
-from domokit.auth.connection import decode
+from domokit.connection.exchange import decode
 from domokit.errors import (
     APIError,
     DomoDecodeError,

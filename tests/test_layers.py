@@ -17,9 +17,10 @@ LAYERS = (
     "_secrets",
     "_runtime",
     "errors",
+    "connection",
     "stores",
-    "auth",
     "oauth",
+    "auth",
     "transport",
     "routes",
     "bulk",
@@ -27,7 +28,7 @@ LAYERS = (
     "workflows",
     "cli",
 )
-HTTPX = {"auth", "oauth", "transport", "errors", "testing"}
+HTTPX = {"connection", "auth", "oauth", "transport", "errors", "testing"}
 COMMON_ENTITIES = {"base", "listing"}
 PLATFORM_ONLY = {"fcntl", "msvcrt", "termios"}
 OPTIONAL = PLATFORM_ONLY | {

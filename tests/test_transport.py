@@ -45,7 +45,7 @@ from domokit import (
     record,
     rotate_access_token,
 )
-from domokit.auth.pools import SpreadTransport
+from domokit.connection.pools import SpreadTransport
 from domokit.entities.listing import Pager
 from domokit.errors import (
     APIError,

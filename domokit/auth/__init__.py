@@ -3,11 +3,11 @@
 from domokit._secrets import Password, Secret
 from domokit.auth.access_token import AccessTokenAuth
 from domokit.auth.base import Auth, Family, Identity, Instance
-from domokit.auth.connection import Answer, override, record
 from domokit.auth.environment import auth_from_env
 from domokit.auth.oauth_client import SCOPES, OAuthClientAuth
-from domokit.auth.options import NO_RETRY, ClientOptions, RetryPolicy
 from domokit.auth.session import BrowserSessionAuth, SessionAuth
+from domokit.connection.exchange import Answer, override, record
+from domokit.connection.options import NO_RETRY, ClientOptions, RetryPolicy
 
 __all__ = [
     "NO_RETRY",

@@ -4,8 +4,8 @@ from typing import Any, ClassVar, Self
 
 from domokit._secrets import Secret
 from domokit.auth.base import Auth, Family, Identity, Instance, from_environment
-from domokit.auth.options import ClientOptions
 from domokit.auth.session import who_is
+from domokit.connection.options import ClientOptions
 from domokit.errors import AuthenticationError, InvalidInputError, MissingCredentialError
 
 

@@ -14,8 +14,8 @@ import httpx
 
 from domokit._runtime import PerLoop
 from domokit._secrets import Secret
-from domokit.auth.connection import Connection, decode
-from domokit.auth.options import ClientOptions
+from domokit.connection.exchange import Connection, decode
+from domokit.connection.options import ClientOptions
 from domokit.errors import (
     AuthenticationError,
     DomoError,

@@ -10,8 +10,8 @@ from urllib.parse import quote_plus
 
 from domokit._secrets import Password, Secret
 from domokit.auth.base import Auth, Family, Identity, Instance, from_environment
-from domokit.auth.options import ClientOptions
 from domokit.auth.session import FreshUntil
+from domokit.connection.options import ClientOptions
 from domokit.errors import AuthenticationError, InvalidCredentialsError, InvalidInputError, MissingCredentialError
 
 SCOPES = ("account", "audit", "buzz", "cards", "dashboard", "data", "user", "workflow")

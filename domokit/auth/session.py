@@ -12,7 +12,7 @@ import attrs
 
 from domokit._secrets import Password, Secret
 from domokit.auth.base import Auth, Family, Identity, Instance, from_environment
-from domokit.auth.options import ClientOptions
+from domokit.connection.options import ClientOptions
 from domokit.errors import (
     AccountLockedError,
     APIError,

@@ -57,8 +57,8 @@ def serve(
 def _serve(
     host: str, port: int, state: Path | None, users: int, instance: str | None, *, as_json: bool, allow_remote: bool
 ) -> None:
-    from domokit.auth.options import is_loopback
     from domokit.cli.connect import open_sandbox
+    from domokit.connection.options import is_loopback
     from domokit.errors import InvalidInputError
 
     if not allow_remote and not is_loopback(host):

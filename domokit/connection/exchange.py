@@ -22,8 +22,8 @@ from anyio.lowlevel import RunVar
 from sniffio import current_async_library
 
 from domokit._secrets import MASK, Secret, forget_frames, is_secret_name, mask, may_hold_secrets, scrub, wrap_secrets
-from domokit.auth.options import ClientOptions, RetryPolicy
-from domokit.auth.pools import build_transport
+from domokit.connection.options import ClientOptions, RetryPolicy
+from domokit.connection.pools import build_transport
 from domokit.errors import (
     APIError,
     DomoDecodeError,

@@ -13,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from domokit.auth.options import ClientOptions, is_loopback
+from domokit.connection.options import ClientOptions, is_loopback
 
 _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0)
 

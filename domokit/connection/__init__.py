@@ -1,0 +1,1 @@
+"""What lies between a request and its answer: options, pools, retries, limits, recording."""
