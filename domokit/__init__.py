@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     from domokit.entities.groups import DomoGroup as DomoGroup
     from domokit.entities.roles import DomoRole as DomoRole
     from domokit.entities.users import DomoUser as DomoUser
+    from domokit.stores import EncryptionKey as EncryptionKey
+    from domokit.stores import FileStore as FileStore
+    from domokit.stores import KeyringStore as KeyringStore
+    from domokit.stores import MemoryStore as MemoryStore
+    from domokit.stores import RedisStore as RedisStore
+    from domokit.stores import TokenStore as TokenStore
     from domokit.transport import dry_run as dry_run
     from domokit.workflows.rotation import rotate_access_token as rotate_access_token
     from domokit.workflows.rotation_result import RotationResult as RotationResult
@@ -62,6 +68,7 @@ _HOMES = {
     "entities.groups": "DomoGroup",
     "entities.roles": "DomoRole",
     "entities.users": "DomoUser",
+    "stores": "EncryptionKey FileStore KeyringStore MemoryStore RedisStore TokenStore",
     "transport": "dry_run",
     "workflows.rotation": "rotate_access_token",
     "workflows.rotation_result": "RotationResult",
@@ -87,12 +94,18 @@ __all__ = [
     "DomoGroup",
     "DomoRole",
     "DomoUser",
+    "EncryptionKey",
+    "FileStore",
     "Identity",
+    "KeyringStore",
+    "MemoryStore",
     "OAuthClientAuth",
+    "RedisStore",
     "RetryPolicy",
     "RotationResult",
     "Secret",
     "SessionAuth",
+    "TokenStore",
     "api",
     "auth_from_env",
     "dry_run",

@@ -1,11 +1,20 @@
-"""What depends on the running event loop or on the clock."""
+"""What depends on the running event loop, on threads or on the clock."""
 
-from collections.abc import Callable
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from anyio.lowlevel import RunVar
+import anyio
+from anyio.lowlevel import EventLoopToken, RunVar, current_token
+from sniffio import AsyncLibraryNotFoundError, current_async_library, current_async_library_cvar
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -37,6 +46,97 @@ class PerLoop(Generic[T, V]):
             table = WeakKeyDictionary[T, V]()
             self._table.set(table)
         return table
+
+
+_home: ContextVar[EventLoopToken | None] = ContextVar("domokit.home", default=None)
+
+
+def home_loop() -> EventLoopToken | None:
+    """Inside an `Errand`: the event loop of whoever set it off, if there was one."""
+    return _home.get()
+
+
+class Errand(Generic[V]):
+    """Asynchronous work in a thread and an event loop of its own.
+
+    It belongs to nobody who waits for it: a caller that is cancelled, runs out of time or closes its loop just stops
+    waiting, and the interpreter does not end before it is done. It runs in a copy of the context it was made in.
+
+    result, error:  what came of it, once it is `done`.
+    reason:         what it was made for, for whoever finds it under way.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, V]], name: str, reason: object = None) -> None:
+        self.reason = reason
+        self.result: V | None = None
+        self.error: BaseException | None = None
+        self.done = False
+        self._work = work
+        self._guard = threading.Lock()
+        self._waiting: list[tuple[EventLoopToken, anyio.Event]] = []
+        self._thread = threading.Thread(target=copy_context().run, args=(self._run, _running_loop()), name=name)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def wait(self) -> None:
+        """Return when it is done; the caller may be cancelled meanwhile."""
+        arrived, loop = anyio.Event(), current_token()
+        with self._guard:
+            if self.done:
+                return
+            self._waiting.append((loop, arrived))
+        await arrived.wait()
+
+    def wait_blocking(self) -> None:
+        """The same where there is no event loop."""
+        self._thread.join()
+
+    def _run(self, home: EventLoopToken | None) -> None:
+        current_async_library_cvar.set(None)  # the caller's, which the copied context would speak of
+        _home.set(home)
+        try:
+            self.result = asyncio.run(self._work())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait shall get it
+            self.error = error
+        finally:
+            with self._guard:
+                self.done = True
+            for loop, arrived in self._waiting:
+                _call_in(loop, arrived.set)
+
+
+def _running_loop() -> EventLoopToken | None:
+    try:
+        current_async_library()
+    except AsyncLibraryNotFoundError:
+        return None
+    return current_token()
+
+
+def _call_in(loop: EventLoopToken, call: Callable[[], object]) -> None:
+    """Have `call` called in an event loop of another thread, without waiting; one that has ended needs it no more."""
+    native: Any = loop.native_token
+    soon = native.run_sync_soon if hasattr(native, "run_sync_soon") else native.call_soon_threadsafe
+    with suppress(RuntimeError):
+        soon(call)
+
+
+def state_directory() -> Path:
+    """Where programs of this user keep what must survive them: $XDG_STATE_HOME/domokit, or as the system has it."""
+    local = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_STATE_HOME")
+    return (Path(local) if local else Path.home() / ".local" / "state") / "domokit"
+
+
+# Counts on while the machine sleeps, where the system has such a clock, and is not set by anybody.
+if hasattr(time, "CLOCK_BOOTTIME"):
+
+    def steady() -> float:
+        """Seconds on a clock that only runs forward."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+else:
+    steady = time.monotonic
 
 
 def utc_now() -> datetime:

@@ -8,18 +8,30 @@
     ├── DryRunRefused                a request that changes something, inside dry_run()
     ├── ConnectionFailedError        no answer, and nothing was done
     │   └── RequestTimeoutError      the same, because time ran out
-    ├── OutcomeUnknown               no answer, and Domo may have acted
+    ├── OutcomeUnknown               no answer, and the other side may have acted
+    │   └── RefreshTokenLost         its successor was in an answer that never came; a human must issue a new one
+    ├── StoreError                   a place where tokens are kept failed
+    │   ├── StoreUnavailableError    it cannot be reached, read or written now
+    │   ├── StoreBusyError           another holds its lock for too long
+    │   ├── StoreConflictError       another has written in the meantime
+    │   ├── StoreUnsafeError         others could read it or put something else in its place
+    │   ├── StoreCorruptError        what is there cannot be read
+    │   └── UnpersistedError         a token is held in memory only, for the store failed after it was received
     ├── SeveralFailedError           some items of a fan-out failed; the rest is attached
     ├── RotationError                a rotation stopped; says what it left
     └── APIError                     Domo answered, and the answer is an error
         ├── AuthenticationError      401, or a sign-in that was refused
         │   ├── InvalidCredentialsError, AccountLockedError, OneTimePasswordRequired
+        │   │   └── InvalidClientError    a token endpoint does not know this client, or not this secret
+        │   ├── GrantDeadError       a refresh token is good no more; a human must issue a new one
+        │   └── SessionQuotaError    the user has too many sessions
         ├── PermissionDeniedError    403
         ├── UnknownInstanceError     403 without JSON: no such instance
         ├── IPNotAllowedError        the caller's address is blocked
         ├── NotFoundError            404, or Domo's other ways of saying so
         ├── BadRequestError          400 and other 4xx
-        │   └── ConflictError        409
+        │   ├── ConflictError        409
+        │   └── GrantRefusedError    a token endpoint does not grant what was asked
         ├── RateLimitedError         429
         ├── ServerError              5xx
         │   └── ServiceUnavailableError, MaintenanceError
@@ -33,6 +45,7 @@ Each error says what was asked, what Domo answered, and what to do next; none of
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
@@ -54,7 +67,10 @@ __all__ = [
     "DomoError",
     "DryRunRefused",
     "EmptyAnswerError",
+    "GrantDeadError",
+    "GrantRefusedError",
     "IPNotAllowedError",
+    "InvalidClientError",
     "InvalidCredentialsError",
     "InvalidInputError",
     "InvalidInstanceError",
@@ -65,13 +81,22 @@ __all__ = [
     "OutcomeUnknown",
     "PermissionDeniedError",
     "RateLimitedError",
+    "RefreshTokenLost",
     "RequestTimeoutError",
     "RotationError",
     "ServerError",
     "ServiceUnavailableError",
+    "SessionQuotaError",
     "SeveralFailedError",
+    "StoreBusyError",
+    "StoreConflictError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreUnavailableError",
+    "StoreUnsafeError",
     "UnexpectedPageError",
     "UnknownInstanceError",
+    "UnpersistedError",
     "UnsupportedByAuth",
 ]
 
@@ -82,11 +107,15 @@ class DomoError(Exception):
     asked:     what was asked, such as 'GET /api/content/v2/users/me'; empty where nothing was.
     hint:      what to do next, in one sentence; part of the text, too.
     attached:  what was made before the failure and must not be lost, such as a new `DomoAccessToken`; else None.
+    retryable:    whether the same may work a little later without anybody doing anything.
+    needs_human:  whether it stays as it is until somebody does something: corrects a secret, issues a token.
     """
 
     hint: str = ""
     asked: str = ""
     attached: Any = None
+    retryable: bool = False
+    needs_human: bool = False
 
     def __init__(self, message: str, *, asked: str = "", hint: str = "") -> None:
         self.message: str = " ".join(scrub(message).split())  # in one line, whatever Domo said
@@ -97,6 +126,13 @@ class DomoError(Exception):
     def __str__(self) -> str:
         said = f"{self.asked}: {self.message}" if self.asked else self.message
         return f"{said.rstrip('.')}. {self.hint}" if self.hint else said
+
+
+def same_again(error: DomoError) -> DomoError:
+    """The same error for another waiter: one exception raised in many tasks would mix up their tracebacks."""
+    again = copy(error)
+    again.__cause__ = error.__cause__
+    return again
 
 
 class InvalidInputError(DomoError, ValueError):
@@ -127,6 +163,7 @@ class ConnectionFailedError(DomoError):
     """No answer came, and nothing was done on the other side that could not be repeated."""
 
     hint = "Check the network, the proxy and the address, then try again."
+    retryable = True
 
 
 class RequestTimeoutError(ConnectionFailedError):
@@ -139,6 +176,56 @@ class OutcomeUnknown(DomoError):
     """The connection was lost after a request that must not be repeated had left: Domo may have acted or not."""
 
     hint = "Look whether it happened before asking again; it was not repeated on your behalf."
+
+
+class RefreshTokenLost(OutcomeUnknown):
+    """The answer to a refresh was lost and with it the new refresh token; the old one is refused now."""
+
+    hint = "Issue a new token where you got the first one, and give it to the keeper."
+    needs_human = True
+
+
+class StoreError(DomoError):
+    """A place where tokens are kept failed."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot be reached, read or written now: a full disk, a server that is away."""
+
+    hint = "See to the store; nothing was spent."
+    retryable = True
+
+
+class StoreBusyError(StoreError):
+    """Another task, process or host holds the store's lock for longer than this one may wait."""
+
+    hint = "Try again; if it stays, look for a process that hangs."
+    retryable = True
+
+
+class StoreConflictError(StoreError):
+    """Another has written to the store since it was read; nothing was overwritten."""
+
+    retryable = True
+
+
+class StoreUnsafeError(StoreError):
+    """Others could read the store, or put something else in its place; it was neither read nor written."""
+
+    needs_human = True
+
+
+class StoreCorruptError(StoreError):
+    """What the store holds cannot be read. It is never overwritten."""
+
+    needs_human = True
+
+
+class UnpersistedError(StoreError):
+    """A token was received but could not be stored anywhere: only this process holds it."""
+
+    hint = "Mend the store and call aclose() again, before this process ends."
+    needs_human = True
 
 
 class SeveralFailedError(DomoError):
@@ -191,6 +278,7 @@ class APIError(DomoError):
     body:         the decoded JSON, or the text cut to 500 characters; secrets masked.
     request_id:   Domo's trace id (`toe`), to be quoted to its support; None where there is none.
     retry_after:  seconds that Domo asks to wait, or None.
+    error:        the code of an OAuth error, such as 'invalid_grant'; None elsewhere.
     """
 
     def __init__(
@@ -212,6 +300,11 @@ class APIError(DomoError):
         self.request_id = request_id
         self.retry_after = retry_after
 
+    @property
+    def error(self) -> str | None:
+        found = self.body.get("error") if isinstance(self.body, Mapping) else None
+        return found if isinstance(found, str) else None
+
 
 class AuthenticationError(APIError):
     """The credential is missing, unknown, expired or revoked, or the sign-in was refused."""
@@ -223,6 +316,31 @@ class InvalidCredentialsError(AuthenticationError):
     """User name and password, or client id and secret, do not match. Not tried again: that would lock the account."""
 
     hint = "Correct the credentials; this auth object will not try these again by itself."
+    needs_human = True
+
+
+class InvalidClientError(InvalidCredentialsError):
+    """A token endpoint does not know this client id, or not with this secret or this way of presenting it."""
+
+    hint = "Correct client id and secret, or how they are presented (client_auth); they are not tried again by itself."
+
+
+class GrantDeadError(AuthenticationError):
+    """The refresh token is refused: it has expired, was revoked, or was used by somebody else.
+
+    reason:  what the record of its life says: 'expired', 'unknown', or 'refused before' (it was not presented again).
+    """
+
+    hint = "Issue a new token where you got the first one, and give it to the keeper."
+    needs_human = True
+    reason: str = "unknown"
+
+
+class SessionQuotaError(AuthenticationError):
+    """The user has as many sessions as the provider allows."""
+
+    hint = "Wait until one of them ends, or sign in exclusively, which ends the others."
+    retryable = True
 
 
 class AccountLockedError(AuthenticationError):
@@ -269,16 +387,25 @@ class ConflictError(BadRequestError):
     """It exists already, or is in a state that forbids this."""
 
 
+class GrantRefusedError(BadRequestError):
+    """A token endpoint does not grant what was asked: a wrong scope, a grant this client may not use."""
+
+    hint = "Correct the scope or the grants, or ask the provider to allow them for this client."
+    needs_human = True
+
+
 class RateLimitedError(APIError):
     """Too many requests; `retry_after` says how long to wait, in seconds, if Domo said so."""
 
     hint = "Wait, or lower ClientOptions(max_concurrency=…)."
+    retryable = True
 
 
 class ServerError(APIError):
     """Domo failed on its side."""
 
     hint = "Try again later; quote the request id to Domo's support if it stays."
+    retryable = True
 
 
 class ServiceUnavailableError(ServerError):

@@ -3,7 +3,6 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
-from copy import copy
 from os import environ
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
@@ -22,6 +21,7 @@ from domokit.errors import (
     InvalidInputError,
     InvalidInstanceError,
     MissingCredentialError,
+    same_again,
 )
 
 Family = Literal["product", "platform"]
@@ -214,11 +214,11 @@ class Auth(httpx.Auth, ABC):
             if current is not None and (refused is None or current != refused):
                 return current  # someone else has renewed it already
             if self._refused is not None:
-                raise _again(self._refused)
+                raise same_again(self._refused)
             if (flight := flights.current) is not None:
                 await flight.done.wait()
                 if flight.error is not None:
-                    raise _again(flight.error)
+                    raise same_again(flight.error)
                 if flight.made is not None:
                     return flight.made
                 continue
@@ -270,13 +270,6 @@ class Auth(httpx.Auth, ABC):
 connection_for: PerLoop[Auth, Connection] = PerLoop(
     "auth.connection", lambda auth: Connection(auth.options, auth.origin(auth.family))
 )
-
-
-def _again(error: DomoError) -> DomoError:
-    """The same error for another waiter: one exception raised in many tasks would mix up their tracebacks."""
-    again = copy(error)
-    again.__cause__ = error.__cause__
-    return again
 
 
 def from_environment(prefix: str, names: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:

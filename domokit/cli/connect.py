@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 
+from domokit._runtime import state_directory
 from domokit.auth import Auth, ClientOptions, Instance, SessionAuth, auth_from_env
 from domokit.cli.options import Common
 from domokit.cli.output import Output, Progress
@@ -141,9 +142,7 @@ def state_file() -> Path:
     """Where the embedded sandbox is kept: $DOMOKIT_SANDBOX_STATE, else in the user's directory for state."""
     if chosen := os.environ.get("DOMOKIT_SANDBOX_STATE"):
         return Path(chosen).expanduser()
-    local = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_STATE_HOME")
-    base = Path(local) if local else Path.home() / ".local" / "state"
-    return base / "domokit" / "sandbox.json"
+    return state_directory() / "sandbox.json"
 
 
 @contextmanager

@@ -113,6 +113,20 @@ def override(
         _overrides.reset(reset)
 
 
+@attrs.frozen(kw_only=True)
+class Reply:
+    """What came of a request that is sent once, whatever happens.
+
+    response:    with as much of its body as arrived; None if nothing did.
+    lost:        why it is not whole; None if it is.
+    never_left:  whether it is certain that nothing reached the other side.
+    """
+
+    response: httpx.Response | None
+    lost: DomoError | None = None
+    never_left: bool = False
+
+
 class Connection:
     """What one auth object has open on one event loop: a client, a limit, and a common pace."""
 
@@ -240,6 +254,46 @@ class Connection:
             return None, (RequestTimeoutError if repeatable else OutcomeUnknown)(late, asked=asked)
         assert lost is not None
         return None, connection_error(asked, lost, repeatable=repeatable)
+
+    async def send_once(self, request: httpx.Request, *, asked: str, total: float) -> Reply:
+        """Send `request`, which spends something: never repeated, and every byte of the answer is kept.
+
+        total:  seconds for all of it.
+        """
+        special = _overrides.get()
+        request.extensions["timeout"] = special.timeout.as_dict() if special and special.timeout else self._timeout
+        request.headers["Accept-Encoding"] = "identity"  # what is cut off can still be read
+        began = time.monotonic()
+        lost: Exception | None = None
+        got: httpx.Response | None = None
+        content = bytearray()
+        with anyio.move_on_after(total) as scope:
+            try:
+                got = await self._client.send(request, auth=None, stream=True)
+                try:
+                    async for chunk in got.aiter_raw():
+                        content += chunk
+                finally:
+                    await got.aclose()
+            except (httpx.TransportError, httpx.StreamError) as caught:
+                lost = caught
+            except BaseException as passing:
+                forget_frames(passing)
+                raise
+        whole: httpx.Response | None = None
+        if got is not None:
+            whole = httpx.Response(got.status_code, headers=got.headers, content=bytes(content), request=request)
+            log.debug("%s -> %d in %.0f ms", asked, got.status_code, (time.monotonic() - began) * 1000)
+            if recorders := _recorders.get():
+                answer = _answer(request, whole, time.monotonic() - began)
+                for answers in recorders:
+                    answers.append(answer)
+        if scope.cancelled_caught:
+            return Reply(response=whole, lost=OutcomeUnknown(f"no answer within {total:g} s", asked=asked))
+        if lost is None:
+            return Reply(response=whole)
+        error = connection_error(asked, lost, repeatable=False)
+        return Reply(response=whole, lost=error, never_left=not isinstance(error, OutcomeUnknown))
 
     async def aclose(self) -> None:
         """Close the client. The connection must not be used afterwards."""

@@ -6,13 +6,17 @@ reconnects on nearly every call; many pools of one connection each do neither.
 
 import ssl
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
+from anyio import RunFinishedError, from_thread, to_thread
+from anyio.lowlevel import EventLoopToken
 
+from domokit._runtime import home_loop
 from domokit.connection.options import ClientOptions, is_loopback
 
 _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0)
@@ -21,10 +25,10 @@ _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_ex
 def build_transport(options: ClientOptions, origin: str) -> httpx.AsyncBaseTransport:
     """The transport that the options ask for, for calls to one origin."""
     given = options.transport
-    if isinstance(given, httpx.AsyncBaseTransport):
-        return given
     if given is not None:
-        return InProcessTransport(given)
+        chosen = given if isinstance(given, httpx.AsyncBaseTransport) else InProcessTransport(given)
+        home = home_loop()
+        return chosen if home is None else HomeTransport(chosen, home)
     context = _tls_context_for(origin, options.ca_bundle)
     proxy = options.proxy or (_proxy_from_env(origin) if options.trust_env else None)
 
@@ -124,6 +128,66 @@ class _Borrowed(httpx.AsyncByteStream):
             if (give_back := self._give_back) is not None:
                 self._give_back = None
                 give_back()
+
+
+class HomeTransport(httpx.AsyncBaseTransport):
+    """Has a transport that somebody handed over called on the event loop it belongs to, from another thread's.
+
+    What a token is renewed by runs in a thread of its own (see `Errand`); pools and in-process applications live on
+    the loop of whoever made them.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, home: EventLoopToken) -> None:
+        self._transport = transport
+        self._home = home
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+
+        def call() -> tuple[httpx.Response, Exception | None]:
+            return from_thread.run(self._at_home, request, token=self._home)
+
+        try:
+            response, lost = await to_thread.run_sync(call)
+        except RunFinishedError:
+            raise httpx.ConnectError("the event loop that this transport belongs to has ended") from None
+        except (CancelledError, RuntimeError) as error:  # the loop ended in the midst of it
+            raise httpx.ReadError(f"the event loop that this transport belongs to ended: {error}") from None
+        response.stream = _Gathered(response.stream, lost)
+        return response
+
+    async def _at_home(self, request: httpx.Request) -> tuple[httpx.Response, Exception | None]:
+        response = await self._transport.handle_async_request(request)
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        chunks: list[bytes] = []
+        lost: Exception | None = None
+        try:
+            async for chunk in stream:
+                chunks.append(chunk)  # noqa: PERF401 - what has come before a failure counts
+        except httpx.TransportError as error:
+            lost = error
+        finally:
+            await stream.aclose()
+        kept = httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=httpx.ByteStream(b"".join(chunks)),
+            extensions=response.extensions,
+        )
+        return kept, lost
+
+
+class _Gathered(httpx.AsyncByteStream):
+    """A body that has been read elsewhere, and how its reading failed, if it did."""
+
+    def __init__(self, read: object, lost: Exception | None) -> None:
+        self._read = cast("httpx.ByteStream", read)
+        self._lost = lost
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._read:
+            yield chunk
+        if self._lost is not None:
+            raise self._lost
 
 
 class InProcessTransport(httpx.ASGITransport):
