@@ -1510,7 +1510,9 @@ async def test_peer_trouble_while_signing_in_is_not_called_wrong_credentials(dom
     with pytest.raises(kind) as caught:
         await auth.sign_in()
     assert not isinstance(caught.value, InvalidCredentialsError)
-    assert len(domo_sandbox.requests) == 1  # a sign-in is not repeated blindly
+    # A sign-in is not repeated blindly; after 429, which says that nothing was looked at, a token request may be.
+    repeated = fault == "rate_limit" and auth.family == "platform"
+    assert len(domo_sandbox.requests) == (3 if repeated else 1)
     domo_sandbox.heal()
     assert (await auth.who_am_i()).id == domo_sandbox.admin.id  # and nothing is held against the credentials
 

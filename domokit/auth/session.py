@@ -3,8 +3,10 @@
 import time
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from hashlib import sha256
 from inspect import isawaitable
-from json import loads
+from json import dumps, loads
 from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
@@ -21,6 +23,10 @@ from domokit.errors import (
     MissingCredentialError,
     OneTimePasswordRequired,
 )
+from domokit.oauth.record import TokenRecord
+from domokit.oauth.renewal import early
+from domokit.oauth.token import OAuthToken
+from domokit.stores import TokenStore
 
 OneTimePassword = str | Secret | Callable[[], str | Awaitable[str]]
 
@@ -70,6 +76,8 @@ class SessionAuth(Auth):
 
     one_time_password:  what the instance asks for on top of the password, if it does: the code, which is good for one
                         sign-in, or a function that returns a fresh code each time (it may be async).
+    store:              where the session is kept for other processes of this user, such as a `FileStore`: one signs
+                        in, the others take its session. By default it stays in this object.
 
     A password that was refused is not presented again by itself, so that no user gets locked; `sign_in()` tries anew.
     """
@@ -85,6 +93,7 @@ class SessionAuth(Auth):
         password: str | Secret,
         *,
         one_time_password: OneTimePassword | None = None,
+        store: TokenStore | None = None,
         options: ClientOptions | None = None,
     ) -> None:
         # Secrets first: whatever is raised below, its traceback shows no local variable with one.
@@ -98,6 +107,7 @@ class SessionAuth(Auth):
         self._password = password
         self._one_time_password = one_time_password
         self._session: FreshUntil | None = None
+        self._store = store
 
     @classmethod
     def from_env(cls, prefix: str = "DOMO_", **overrides: Any) -> Self:
@@ -112,7 +122,29 @@ class SessionAuth(Auth):
         return self._session.current() if self._session else None
 
     async def obtain(self) -> None:
-        """Source: POST /api/content/v2/authentication; a refusal comes with status 200 and a reason."""
+        if self._store is None:
+            await self._sign_in()
+            return
+        key = sha256(dumps(["domo session", self.origin("product"), self.username]).encode()).hexdigest()[:32]
+        refused = self._session.credential if self._session else None
+        async with self._store.lock(key):
+            stored = await self._store.load(key)
+            token = TokenRecord.decoded(stored.text, key).token if stored else None
+            now = self.options.clock()
+            if token is not None and token.access_token != refused and token.remaining(now) > early(token):
+                remaining = token.remaining(now).total_seconds()
+                self._session = FreshUntil.since(time.monotonic(), remaining, token.access_token)
+                return
+            session, lifetime = await self._sign_in()
+            token = OAuthToken(access_token=session, obtained_at=now, expires_at=now + timedelta(seconds=lifetime))
+            record = TokenRecord(token=token).encoded()
+            await self._store.save(key, record, replacing=stored.version if stored else None)
+
+    async def _sign_in(self) -> tuple[Secret, float]:
+        """A new session and its life in seconds.
+
+        Source: POST /api/content/v2/authentication; a refusal comes with status 200 and a reason.
+        """
         started = time.monotonic()
         try:
             answer = await self._ask(
@@ -130,7 +162,9 @@ class SessionAuth(Auth):
         except (InvalidCredentialsError, AccountLockedError, OneTimePasswordRequired) as refused:
             self._refused = refused
             raise
-        self._session = FreshUntil.since(started, _lifetime_of(token), token)
+        lifetime = _lifetime_of(token)
+        self._session = FreshUntil.since(started, lifetime, token)
+        return token, lifetime
 
     async def who_am_i(self) -> Identity:
         return await who_is(self)

@@ -22,6 +22,7 @@ from domokit._runtime import from_wire
 from domokit._secrets import Secret, wrap_secrets
 from domokit.connection.exchange import Connection
 from domokit.errors import (
+    APIError,
     DomoError,
     GrantDeadError,
     GrantRefusedError,
@@ -559,9 +560,10 @@ class Renewal:
 
 
 def _error_of(outcome: Outcome) -> DomoError:
+    """How a grant failed that spends nothing: then what the server answered says more than that it may have acted."""
     error = outcome.refused or outcome.unknown
     assert error is not None
-    return error
+    return error.__cause__ if isinstance(error.__cause__, APIError) else error
 
 
 def _dead(why: str, reason: str, asked: str) -> GrantDeadError:
