@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from domokit.cli import accounts, rotate, sandbox, tokens, users
+from domokit.cli import accounts, keep, rotate, sandbox, tokens, users
 
 app = typer.Typer(
     name="domokit",
-    help="Domo from the command line: access tokens and their rotation, accounts, users, and a local sandbox.\n\n"
+    help="Domo from the command line: access tokens and their rotation, a keeper of credentials, "
+    "accounts, users, and a local sandbox.\n\n"
     "Try it without a Domo: domokit rotate --sandbox",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -35,6 +36,7 @@ def root(
 
 
 rotate.add_to(app)
+keep.add_to(app)
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(users.app, name="users")

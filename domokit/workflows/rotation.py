@@ -211,6 +211,7 @@ class _Rotation:
                     return None
         return self.result(
             changed=bool(due),
+            expires_at=newest.expires_at,
             reason=f"{_span(newest.remaining)} left, {_span(self.min_remaining)} wanted"
             + ("; older tokens were due" if due else ""),
             dry_run=dry_run,
@@ -385,6 +386,7 @@ class _Rotation:
             changed=True,
             reason="a new token is in place",
             generated=note_of(new),
+            expires_at=new.expires_at,
             revoked=tuple(self.revoked),
             kept=keep,
             token=new,
@@ -510,5 +512,7 @@ def _not_negative(value: timedelta | float, name: str) -> timedelta:
 
 
 def _span(span: timedelta) -> str:
-    days = span / timedelta(days=1)
-    return f"{days:.0f} days" if days >= 2 else f"{span / timedelta(hours=1):.1f} hours"
+    for unit, name in ((timedelta(days=1), "days"), (timedelta(hours=1), "hours"), (timedelta(minutes=1), "minutes")):
+        if span >= 2 * unit:
+            return f"{span / unit:.0f} {name}" if name == "days" else f"{span / unit:.1f} {name}"
+    return f"{span.total_seconds():.1f} seconds"

@@ -27,6 +27,7 @@ class RotationResult:
     changed:     whether anything was, or would be, changed.
     reason:      why, in a sentence.
     generated:   the new token; None if none was made.
+    expires_at:  end of the life of the token in place, new or not; None if unknown.
     account_id, account_name: where it is kept; None without an account.
     revoked:     tokens that were revoked.
     superseded:  another run at the same time has put its token into the account; this run's was revoked again.
@@ -40,6 +41,7 @@ class RotationResult:
     reason: str
     dry_run: bool = False
     generated: TokenNote | None = None
+    expires_at: datetime | None = None
     account_id: int | None = None
     account_name: str | None = None
     revoked: tuple[TokenNote, ...] = ()
@@ -57,6 +59,7 @@ class RotationResult:
             "dry_run": self.dry_run,
             "superseded": self.superseded,
             "generated": self.generated and self.generated.to_dict(),
+            "expires_at": self.expires_at,
             "account_id": self.account_id,
             "account_name": self.account_name,
             "revoked": [one.to_dict() for one in self.revoked],

@@ -19,6 +19,7 @@ import httpx
 from domokit import Auth, DomoUser
 
 from .clients import FAMILIES, aiohttp_transport, bare, domokit_auth, pydomo
+from .keepers import keeper, stores
 from .measure import Row, Seconds, Size, interleaved, ratio, timed
 from .server import MAX_PAGE, Server, identity_user, page, platform_user, user_ids
 
@@ -334,4 +335,6 @@ CASES: Mapping[str, Case] = {
     "memory": memory,
     "listing": listing,
     "token": token,
+    "keeper": keeper,
+    "stores": stores,
 }
