@@ -40,6 +40,7 @@ OPTIONAL = PLATFORM_ONLY | {
     "rich",
     "redis",
     "keyring",
+    "cryptography",
     "aiohttp",
     "httpx_aiohttp",
 }
@@ -141,10 +142,10 @@ def test_the_sandbox_knows_nothing_of_the_sdk(file, parts):
         assert target is None or target[:1] == ("sandbox",), f"{file.name}:{line} imports {name}"
 
 
-def test_testing_knows_auth_and_the_sandbox_only():
+def test_testing_knows_auth_stores_and_the_sandbox_only():
     (param,) = [param for param in EVERY if param.id == "testing"]
     targets = {target[0] for name, _, _ in imports(*param.values) if (target := own(name))}
-    assert targets <= {"auth", "sandbox"}
+    assert targets <= {"auth", "errors", "sandbox", "stores"}
 
 
 @pytest.mark.parametrize(("file", "parts"), EVERY)

@@ -13,6 +13,7 @@ from urllib.parse import quote_plus
 import attrs
 import httpx
 
+from domokit._runtime import steady
 from domokit._secrets import Password, Secret, wrap_secrets
 from domokit.connection.exchange import Connection
 from domokit.connection.options import ClientOptions, is_loopback
@@ -34,6 +35,8 @@ from domokit.errors import (
 ClientAuth = Literal["basic", "basic-raw", "post", "none"]
 REQUEST_TIMEOUT = 60.0  # seconds for one token request, from start to end of the answer
 
+_HEADER = re.compile(r"[\x20-\x7e\t]*")
+_FOR_A_WHILE = frozenset({"temporarily_unavailable", "server_error", "slow_down"})  # OAuth errors that pass by
 _QUOTA = re.compile(r"quota|too many (?:active )?sessions|session limit", re.IGNORECASE)
 
 
@@ -132,8 +135,22 @@ class OAuthClient:
         self.scope = joined_scope(scope)
         self.issuer = issuer
         self.headers = dict(headers or {})
+        for name, value in self.headers.items():
+            if not (_HEADER.fullmatch(name) and _HEADER.fullmatch(value)):
+                raise InvalidInputError(f"headers: {name[:60]!r} cannot be sent: printable ASCII only")
         self.options = options or ClientOptions()
         self._client_secret = client_secret
+        self._time = self.options.clock(), steady(), False  # and whether the provider has told it
+
+    def now(self) -> datetime:
+        """The time by the provider's clock: as its last answer told, and counted on from there.
+
+        This machine's clock may be set meanwhile and changes nothing. Before the first answer, the later of what it
+        says and said counts: a clock that is set back makes no dead token look alive.
+        """
+        then, at, is_told = self._time
+        counted = then + timedelta(seconds=steady() - at)
+        return counted if is_told else max(counted, self.options.clock())
 
     @property
     def asked(self) -> str:
@@ -141,10 +158,15 @@ class OAuthClient:
         url = httpx.URL(self.token_url)
         return f"POST {url.netloc.decode()}{url.path}"
 
-    def key(self, user: str) -> str:
-        """What tells this client's tokens for a user from all others, in any store; a hash."""
-        scopes = sorted((self.scope or "").split())
+    def key(self, user: str, resources: Iterable[tuple[str, str]] = ()) -> str:
+        """What tells this client's tokens for a user from all others, in any store; a hash.
+
+        resources:  what they are for, where that is asked for beside the scope: [('audience', 'https://…')].
+        """
+        scopes: list[Any] = sorted((self.scope or "").split())
         parts = [self.issuer or self.token_url, self.token_url, self.client_id or "", self.client_auth, user, scopes]
+        if found := sorted(set(resources)):
+            parts.append(found)
         return sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def connect(self) -> Connection:
@@ -165,7 +187,7 @@ class OAuthClient:
         client_id:  where the client has none of its own.
         total:      seconds for all of it.
         """
-        asked_at = self.options.clock()
+        asked_at, began = self.now(), steady()
         request = self._request(connection, self.token_url, form, client_id or self.client_id)
         reply = await connection.send_once(request, asked=self.asked, total=total)
         if reply.response is None:
@@ -174,16 +196,18 @@ class OAuthClient:
             if isinstance(reply.lost, OutcomeUnknown):
                 return Outcome(unknown=reply.lost, body=nothing, asked_at=asked_at)
             return Outcome(refused=reply.lost, never_left=reply.never_left, body=nothing, asked_at=asked_at)
-        return self._read(reply.response, reply.lost, asked_at + _skew(reply.response, self.options.clock()))
+        told, now = _told_time(reply.response, self.options.clock()), steady()
+        self._time = told, now, True
+        return self._read(reply.response, reply.lost, told - timedelta(seconds=now - began))
 
-    async def revoke(self, token: Secret, hint: str) -> None:
+    async def revoke(self, token: Secret, hint: str, *, client_id: str | None = None) -> None:
         """Revoke a token (RFC 7009). Raises: InvalidInputError without a revocation_url; APIError."""
         if self.revocation_url is None:
             raise InvalidInputError("this client has no revocation_url")
         connection = self.connect()
         try:
             form = {"token": token, "token_type_hint": hint}
-            request = self._request(connection, self.revocation_url, form, self.client_id)
+            request = self._request(connection, self.revocation_url, form, client_id or self.client_id)
             await connection.exchange(request, asked="POST (revocation)", repeatable=True, auth=None)
         finally:
             await connection.aclose()
@@ -215,7 +239,7 @@ class OAuthClient:
             return Outcome(unknown=_as_unknown(lost), body=body, asked_at=asked_at)
         answer = decoded_answer(body)
         if answer is not None and lost is None:
-            if answer.get("access_token"):
+            if isinstance(answer.get("access_token"), Secret):
                 return Outcome(answer=answer, body=body, asked_at=asked_at)
             if isinstance(answer.get("error"), str):  # some refuse with status 200
                 said = decode_error(DomoDecodeError, self.asked, response, f"refused: {answer['error']}")
@@ -230,7 +254,7 @@ class OAuthClient:
 def decoded_answer(body: Secret) -> dict[str, Any] | None:
     """The members of a token endpoint's answer, secrets as `Secret`; None if it is no JSON object."""
     try:
-        answer = json.loads(body.reveal())
+        answer = json.loads(body.reveal().removeprefix("\ufeff"))
     except ValueError:
         return None
     return wrap_secrets(answer) if isinstance(answer, dict) else None
@@ -270,7 +294,7 @@ def _refusal(error: APIError, response: httpx.Response) -> DomoError:
         kind = InvalidClientError
     elif code == "invalid_grant":
         kind = GrantDeadError
-    elif code is not None and response.status_code != 429:
+    elif code is not None and code not in _FOR_A_WHILE and response.status_code != 429:
         kind = GrantRefusedError
     if kind is None:
         return error
@@ -297,10 +321,10 @@ def as_wrong_password(error: GrantDeadError) -> InvalidCredentialsError:
     )
 
 
-def _skew(response: httpx.Response, now: datetime) -> timedelta:
-    """How far the server's clock is ahead of ours; nothing where they agree within what its `Date` can tell."""
+def _told_time(response: httpx.Response, now: datetime) -> datetime:
+    """The server's time by its `Date`; ours, which is finer, where both agree within what that can tell."""
     try:
-        ahead = parsedate_to_datetime(response.headers.get("date", "")) - now
+        told = parsedate_to_datetime(response.headers.get("date", ""))
+        return told if abs(told - now) > timedelta(seconds=5) else now
     except (ValueError, TypeError):
-        return timedelta(0)
-    return ahead if abs(ahead) > timedelta(seconds=5) else timedelta(0)
+        return now

@@ -168,6 +168,25 @@ class TokenKeeper:
         self._not_before = 0.0
         return await self._renewed(refused.access_token if refused else held and held.token.access_token)
 
+    async def look(self) -> OAuthToken | None:
+        """The token at hand or, if another has stored a newer one, that; None if neither is worth handing out.
+
+        Nobody but the store is asked. Raises: StoreError.
+        """
+        run = self._run(None)
+        await run.read()
+        token, held = run.usable(), self._held
+        if token is not None and (held is None or token.obtained_at > held.token.obtained_at):
+            self._tell("adopted", gained=token.fingerprint)
+            self._hold(token)
+        return self.ready()
+
+    @property
+    def due_in(self) -> float:
+        """Seconds until the token at hand is to be renewed; 0 or less if that is now, or if there is none."""
+        held = self._held
+        return held.soft - steady() if held is not None else 0.0
+
     async def replace(self, refused: OAuthToken) -> OAuthToken:
         """What to use in the place of a token that an API has refused; `refused` itself, if nothing better can be had.
 

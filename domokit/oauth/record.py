@@ -34,7 +34,7 @@ class TokenRecord:
     spending:      set while a refresh token is presented.
     answer:        the raw answer to that, until it has been read.
     taken:         fingerprints of refresh tokens that people handed over, so that none is taken twice.
-    dead:          fingerprints of refresh tokens that were refused: nobody presents them again.
+    dead:          fingerprints of refresh tokens that were refused or are used up: nobody presents them again.
     parked:        tokens that came when another had already written newer ones.
     password:      the password now, where `change_password` has changed it; `changing_to` while it does.
     facts:         client_id and issuer, where they come from the token itself.
@@ -65,11 +65,25 @@ class TokenRecord:
         refresh = self.refresh_token
         return self.spending is not None and refresh is not None and self.spending.fingerprint == refresh.fingerprint
 
+    def put(self, token: OAuthToken, *, spent: Secret | None = None) -> None:
+        """Go on with a new token, for which a refresh token was spent, if one was."""
+        if spent is not None:
+            self.bury(spent)
+        if token.refresh_token is not None:
+            self.dig_up(token.refresh_token)
+        self.token = token
+        self.seed = self.spending = self.answer = None
+
     def bury(self, refresh: Secret) -> None:
         """Note that a refresh token is dead."""
-        self.dead = [*self.dead, refresh.fingerprint][-_REMEMBERED:]
+        if refresh.fingerprint not in self.dead:
+            self.dead = [*self.dead, refresh.fingerprint][-_REMEMBERED:]
         self.spending = None
         self.answer = None
+
+    def dig_up(self, refresh: Secret) -> None:
+        """Note that a refresh token was given, and so is good."""
+        self.dead = [one for one in self.dead if one != refresh.fingerprint]
 
     def take(self, refresh: Secret) -> None:
         """Note that somebody handed this refresh token over."""
@@ -94,7 +108,7 @@ class TokenRecord:
                 "password": self.password and self.password.reveal(),
                 "changing_to": self.changing_to and self.changing_to.reveal(),
                 "facts": self.facts,
-            })
+            }, default=str)
         )  # fmt: skip
 
     @classmethod

@@ -35,6 +35,7 @@ from domokit.errors import (
     RefreshTokenLost,
     StoreConflictError,
     StoreError,
+    StoreUnavailableError,
     UnpersistedError,
 )
 from domokit.oauth.client import REQUEST_TIMEOUT, OAuthClient, Outcome, as_wrong_password, decoded_answer
@@ -50,7 +51,6 @@ _REQUESTS = 3  # of one grant at most, where it is certain that none before was 
 _PATIENCE = 10.0  # seconds that are waited at most for a busy server, while the lock is held
 _SAVES = (0.0, 0.1, 0.5, 1.0)  # waits before each try to store what was received
 _EARLY = timedelta(seconds=30)  # and a twentieth of its life: what a token must live yet to be of use
-_CLOCKS = timedelta(seconds=60)  # between this clock and the server's
 
 
 def early(token: OAuthToken) -> timedelta:
@@ -62,7 +62,8 @@ def early(token: OAuthToken) -> timedelta:
 class Renewal:
     """One run, in an event loop of its own. The methods stand roughly in the order in which they are called.
 
-    refused:  an access token that is not good enough, whatever its dates say.
+    refused:  an access token that is not good enough, whatever its dates say: another is wanted.
+    is_denied: whether that is because an API refused it, so that it counts as dead.
     unsaved:  a record that an earlier run received and could not store.
     hopeless: how an earlier run failed in a way that only a human can mend, and the version of the record then.
     tell:     is told what happens: (kind, **details of a TokenEvent).
@@ -75,6 +76,7 @@ class Renewal:
     key: str
     tell: Callable[..., None]
     refused: Secret | None = None
+    is_denied: bool = False
     unsaved: TokenRecord | None = None
     hopeless: tuple[DomoError, str | None] | None = None
     record: TokenRecord = attrs.field(factory=TokenRecord)
@@ -90,6 +92,7 @@ class Renewal:
             if isinstance(error, UnpersistedError) or not self._can_do_without_store():
                 raise
             log.warning("%s: going on without the store: %s", self.key, error.message)
+            self.lock = StoreLock()
             token = attrs.evolve(await self._ask_plainly(self.grants[0]), unpersisted=True)
             self.tell("unpersisted", gained=token.fingerprint, error=error)
             return token
@@ -113,7 +116,7 @@ class Renewal:
             if (token := self.usable()) is not None:
                 return token
             if self.hopeless is not None and self.hopeless[1] == self.version:
-                raise self.hopeless[0]
+                raise self.hopeless[0].with_traceback(None)  # which would grow each time
             return await self.climb()
 
     # -- what is there
@@ -134,21 +137,21 @@ class Renewal:
         return token if token.remaining(self.now) > early(token) else None
 
     def alive(self) -> OAuthToken | None:
-        """The stored token, as long as anybody may still be served with it."""
+        """The stored token, as long as it lives: callers are served with it if no better is to be had."""
         token = self.record.token
-        if token is None or token.access_token == self.refused:
+        if token is None or (self.is_denied and token.access_token == self.refused):
             return None
         return token if token.remaining(self.now) > timedelta(0) else None
 
     @property
     def now(self) -> datetime:
-        return self.client.options.clock()
+        return self.client.now()
 
     # -- before anything is asked
 
     async def recover(self) -> None:
         """Finish what an earlier run could not: an answer that was not read, a token that could not be stored."""
-        if self.unsaved is not None or self.record.is_outcome_unknown:
+        if self.unsaved is not None or self.record.is_outcome_unknown or self.record.refresh_token is None:
             await self._take_rescued()
         if self.record.answer is not None and self.record.is_outcome_unknown:
             self._take_answer(self.record.answer, self.record.spending.since if self.record.spending else self.now)
@@ -157,29 +160,41 @@ class Renewal:
                 self.tell("recovered", gained=self.record.token and self.record.token.fingerprint)
 
     async def _take_rescued(self) -> None:
-        rescued = self.unsaved
-        if rescued is None and self.rescue is not None:
-            stored = await self.rescue.load(self.key)
-            rescued = TokenRecord.decoded(stored.text, self.key) if stored else None
+        rescued = self.unsaved or await self._rescued()
         if rescued is None or rescued.token is None:
             return
+        token = attrs.evolve(rescued.token, unpersisted=False)
         mine, theirs = rescued.spending, self.record.spending
-        if theirs is not None and mine is not None and mine.fingerprint == theirs.fingerprint:
-            self.record.token = rescued.token
-            self.record.password = rescued.password or self.record.password
-            self.record.spending = self.record.answer = None
-        elif self._knows(rescued.token):
+        if self._knows(token):
             pass  # it did get there
-        elif self.record.token is None and self.record.seed is None:
-            self.record.token = rescued.token
+        elif self.record.refresh_token is None:
+            self.record = attrs.evolve(rescued, token=token, spending=None, answer=None)
+        elif self.record.is_outcome_unknown and mine and theirs and mine.fingerprint == theirs.fingerprint:
+            self.record.put(token, spent=self.record.refresh_token)
+            self.record.password = rescued.password or self.record.password
         else:
-            self.record.parked.append(rescued.token)
+            self.record.parked.append(token)
         await self.save()
-        self.tell("recovered", gained=rescued.token.fingerprint)
+        self.tell("recovered", gained=token.fingerprint)
         await self._forget_rescued()
 
+    async def _rescued(self) -> TokenRecord | None:
+        if self.rescue is None or self._can_do_without_store():
+            return None
+        try:
+            stored = await self.rescue.load(self.key)
+        except StoreUnavailableError as error:  # then this user can have put nothing there either
+            log.warning("%s: a rescue file could not be looked for: %s", self.key, error.message)
+            return None
+        return TokenRecord.decoded(stored.text, self.key) if stored else None
+
     def _knows(self, token: OAuthToken) -> bool:
-        return any(known == token for known in (self.record.token, *self.record.parked))
+        """Whether the record has this token, or had it and has used it up."""
+        refresh = token.refresh_token
+        return (refresh is not None and refresh.fingerprint in self.record.dead) or any(
+            known is not None and known.access_token == token.access_token
+            for known in (self.record.token, *self.record.parked)
+        )
 
     async def _forget_rescued(self) -> None:
         self.unsaved = None
@@ -211,7 +226,7 @@ class Renewal:
         self.record.take(refresh)
         self.record.seed = refresh
         self.record.token = self.record.spending = self.record.answer = None
-        self.record.dead = [one for one in self.record.dead if one != refresh.fingerprint]
+        self.record.dig_up(refresh)
         for fact in ("client_id", "iss"):
             if isinstance(payload.get(fact), str):
                 self.record.facts[fact] = payload[fact]
@@ -232,6 +247,8 @@ class Renewal:
             except (GrantDeadError, GrantRefusedError, InvalidCredentialsError, OutcomeUnknown) as error:
                 if isinstance(error, InvalidClientError):
                     raise
+                if isinstance(error, OutcomeUnknown) and self.alive() is not None:
+                    raise  # callers are served with what lives; see the head of this module
                 if stopped is not None:
                     log.warning("%s: %s", self.key, stopped)
                 stopped = error
@@ -259,35 +276,38 @@ class Renewal:
         form = grant.form(self.record) or {}
         self.tell("started", grant=grant.name)
         if isinstance(grant, AskGrant):
-            answer, asked_at = wrap_secrets(await grant.ask()), self.now
-            if not answer.get("access_token"):
-                raise InvalidInputError("AskGrant: what `ask` gave has no access_token")
-            return self._read(answer, asked_at, keep_refresh=False)
+            return self._read(await _asked(grant), self.now, keep_refresh=False)
         outcome = await self.ask(form)
         if outcome.answer is None:
             raise _error_of(outcome)
-        return self._token_of(outcome)
+        return self._token_of(outcome, keep_refresh=False)
 
     # -- refresh
 
-    async def refresh(self, grant: RefreshGrant) -> OAuthToken | None:
-        """By the refresh token; None if there is none, or none that may be presented."""
+    async def refresh(self, grant: RefreshGrant, *, again: bool = True) -> OAuthToken | None:
+        """By the refresh token; None if there is none.
+
+        again:  whether one that comes without an access token is used at once.
+        """
         refresh = self.record.refresh_token
         if refresh is None:
             return None
         form = grant.form(self.record)
         if form is None:
             if self._take_parked():
-                return await self.refresh(grant)
+                await self.save()
+                return self.usable() or await self.refresh(grant)
             raise _dead("it was refused before, and is not presented again", "refused before", self.client.asked)
         in_doubt = self.record.spending if self.record.is_outcome_unknown else None
         if in_doubt is not None and (token := self.alive()) is not None:
-            self.tell("lost", grant=grant.name, spent=refresh.fingerprint)
-            return token  # work on with it; see the head of this module
-        if in_doubt is None and self._has_expired():
-            self.record.bury(refresh)
-            await self.save()
-            raise _dead("its life is over", "expired", self.client.asked)
+            unknown = OutcomeUnknown(
+                f"{_never_came(in_doubt)}; the refresh token is not presented again before the access token has ended "
+                f"({token.expires_at:%Y-%m-%d %H:%M:%S} UTC)",
+                asked=self.client.asked,
+                hint="Until then the access token is good; afterwards it is tried.",
+            )
+            self.tell("lost", grant=grant.name, spent=refresh.fingerprint, error=unknown)
+            raise unknown
         self._client_id()  # whatever may be wrong on our side comes out before the token is noted as spent
         await self.lock.extend()
         await self.lock.reserve()
@@ -299,7 +319,7 @@ class Renewal:
         if outcome.answer is not None:
             return await self._received(outcome, refresh)
         if outcome.unknown is not None:
-            return await self._lost(grant, outcome, outcome.unknown, refresh)
+            return await self._lost(grant, outcome, outcome.unknown, refresh, again=again)
         assert outcome.refused is not None
         return await self._refused(grant, outcome.refused, refresh, in_doubt)
 
@@ -309,7 +329,7 @@ class Renewal:
         return await self.persist(self._token_of(outcome), spent=refresh)
 
     async def _lost(
-        self, grant: RefreshGrant, outcome: Outcome, unknown: OutcomeUnknown, refresh: Secret
+        self, grant: RefreshGrant, outcome: Outcome, unknown: OutcomeUnknown, refresh: Secret, *, again: bool
     ) -> OAuthToken | None:
         """No answer, or one that cannot be used as a whole; perhaps a part of it can."""
         if outcome.body:
@@ -318,27 +338,30 @@ class Renewal:
             self._take_answer(outcome.body, outcome.asked_at)
             if not self.record.is_outcome_unknown:
                 self.tell("recovered", grant=grant.name, spent=refresh.fingerprint)
-                await self.save()
-                return self.usable() or await self.refresh(grant)
+                if self.record.token is not None:
+                    await self.persist(self.record.token, spent=refresh)
+                else:
+                    await self.save()
+                if again or self.usable() is not None:
+                    return self.usable() or await self.refresh(grant, again=False)
+                raise unknown
         self.tell("lost", grant=grant.name, spent=refresh.fingerprint, error=unknown)
-        if (token := self.alive()) is not None:
-            return token
         raise unknown
 
     def _take_answer(self, body: Secret, asked_at: datetime) -> None:
         """Read what is there of an answer; a new refresh token in it settles what became of the old one."""
-        found = decoded_answer(body) or salvaged(body.reveal())
+        whole, old, spent = decoded_answer(body), self.record.token, self.record.refresh_token
+        found = whole or salvaged(body)
+        new = found.get("refresh_token")
         self.record.answer = None
-        if found.get("access_token"):
-            old = self.record.token
-            if old is not None and not found.get("expires_in"):
+        if isinstance(found.get("access_token"), Secret) and (whole or new):
+            if old is not None and whole is None and "expires_in" not in found:
                 found = {**found, "expires_in": old.lifetime.total_seconds()}
-            if found.get("refresh_token") or decoded_answer(body):
-                self.record.token = self._read(found, asked_at)
-                self.record.spending = None
-        elif isinstance(new := found.get("refresh_token"), Secret):
-            self.record.token, self.record.seed = None, new
-            self.record.spending = None
+            self.record.put(self._read(found, asked_at), spent=spent)
+        elif isinstance(new, Secret) and old is not None:
+            self.record.put(attrs.evolve(old, refresh_token=new, refresh_expires_at=None), spent=spent)
+        elif isinstance(new, Secret):
+            self.record.seed, self.record.spending = new, None
 
     async def _refused(
         self, grant: RefreshGrant, refused: DomoError, refresh: Secret, in_doubt: Spending | None
@@ -348,22 +371,22 @@ class Renewal:
             await self._save_if_possible()
             raise refused
         # A question, rather than an answer: has somebody who did not hold the lock renewed it?
-        stored = await self.store.load(self.key)
-        if stored is not None and stored.version != self.version:
-            await self.read()
+        version = self.version
+        await self.read()
+        if self.version != version and self.record.refresh_token != refresh:
             if (token := self.usable()) is not None:
                 self.tell("adopted", gained=token.fingerprint)
-                return token
+            return token or await self.refresh(grant)
+        refused.reason = "expired" if self._has_expired() else "unknown"
         self.record.bury(refresh)
         parked = self._take_parked()
         await self._save_if_possible()
         if parked:
-            return await self.refresh(grant)
+            return self.usable() or await self.refresh(grant)
         if in_doubt is None:
             raise refused
         lost = RefreshTokenLost(
-            f"the answer to a refresh by {in_doubt.by} at {in_doubt.since:%Y-%m-%d %H:%M:%S} UTC never came, and the "
-            "refresh token that was presented then is refused now",
+            f"{_never_came(in_doubt)}, and the refresh token that was presented then is refused now",
             asked=self.client.asked,
         )
         self.tell("lost", grant=grant.name, spent=refresh.fingerprint, error=lost)
@@ -379,10 +402,9 @@ class Renewal:
         return False
 
     def _has_expired(self) -> bool:
+        """Whether the refresh token's life is over; not certain enough to spare the question, for clocks go wrong."""
         token = self.record.token
-        return (
-            token is not None and token.refresh_expires_at is not None and token.refresh_expires_at + _CLOCKS < self.now
-        )
+        return token is not None and token.refresh_expires_at is not None and token.refresh_expires_at <= self.now
 
     # -- sign in
 
@@ -419,6 +441,8 @@ class Renewal:
                 await self.read()
                 await self.lock.extend()
                 await self.lock.reserve()
+                if self.record.changing_to is not None:
+                    await self.sign_in(grant)  # first find out which password an earlier change has left
                 form = grant.form_with(self.record.password or grant.password)
                 self.record.changing_to = new
                 await self.save()
@@ -440,11 +464,30 @@ class Renewal:
         """Put a token that somebody brings in the place of what the store holds."""
         async with self.store.lock(self.key) as self.lock:
             await self.read()
+            for grant in self.grants:  # what this one replaces is not to come back
+                if isinstance(grant, RefreshGrant) and grant.refresh_token is not None:
+                    self.record.take(grant.refresh_token)
             if token.refresh_token is not None:
                 self.hold_seed(token.refresh_token, token.access_token, token.expires_at)
-            self.record.token = token
+            self.record.put(token)
             await self.save()
             return token
+
+    async def revoke(self) -> None:
+        """Revoke the token at the provider and forget it, but for the fingerprint that keeps it from coming back."""
+        async with self.store.lock(self.key) as self.lock:
+            await self.read()
+            await self.recover()
+            token, refresh = self.record.token, self.record.refresh_token
+            if refresh is not None:
+                await self.client.revoke(refresh, "refresh_token", client_id=self.record.facts.get("client_id"))
+                self.record.bury(refresh)
+            elif token is not None:
+                await self.client.revoke(token.access_token, "access_token")
+            self.record.token = self.record.seed = None
+            self.record.parked = []
+            if self.version is not None:
+                await self.save()
 
     # -- asking, and keeping what comes
 
@@ -497,20 +540,21 @@ class Renewal:
         Where the store fails after all, it is kept in memory and in the rescue file, and marked as unpersisted.
         """
         note = self.record.spending
-        self.record.token, self.record.seed = token, None
-        self.record.spending = self.record.answer = None
+        self.record.put(token, spent=spent)
+        is_ours = True
         failed: StoreError | None = None
         for wait in _SAVES:
             await anyio.sleep(wait)
             try:
+                if isinstance(failed, StoreConflictError):
+                    is_ours = await self._give_way(token, spent)
                 await self.save()
-            except StoreConflictError:
-                return await self._too_late(token, spent)
             except StoreError as error:
                 failed = error
             else:
-                self.tell("succeeded", gained=token.fingerprint, spent=spent and spent.fingerprint)
-                return token
+                kind = "succeeded" if is_ours else "parked"
+                self.tell(kind, gained=token.fingerprint, spent=spent and spent.fingerprint)
+                return token if is_ours else self.usable() or token
         assert failed is not None
         token = attrs.evolve(token, unpersisted=True)
         if token.refresh_token is not None:
@@ -522,31 +566,26 @@ class Renewal:
     async def _rescue(self, record: TokenRecord) -> None:
         if self.rescue is None:
             return
-        try:
-            there = await self.rescue.load(self.key)
-            await self.rescue.save(self.key, record.encoded(), replacing=there.version if there else None)
-        except StoreError as error:
-            log.error("%s: the new token could not be rescued to a second place either: %s", self.key, error.message)
-
-    async def _too_late(self, token: OAuthToken, spent: Secret | None) -> OAuthToken:
-        """Another, who took the lock over, has written: if it was only a note, ours stands; else ours is put aside."""
-        for _ in range(5):
-            await self.read()
-            refresh = self.record.refresh_token
-            if self.record.token is None or (spent is not None and refresh == spent):
-                self.record.token, self.record.seed = token, None
-                self.record.spending = self.record.answer = None
-                kind = "succeeded"
-            else:
-                self.record.parked.append(token)
-                kind = "parked"
+        for is_last in (False, True):  # what cannot be read there is set aside when it is met
             try:
-                await self.save()
-            except StoreConflictError:
-                continue
-            self.tell(kind, gained=token.fingerprint, spent=spent and spent.fingerprint)
-            return token if kind == "succeeded" else self.usable() or token
-        raise StoreConflictError(f"others write {self.key} all the time")
+                there = await self.rescue.load(self.key)
+                await self.rescue.save(self.key, record.encoded(), replacing=there.version if there else None)
+            except StoreError as error:
+                if is_last:
+                    log.error("%s: the new token could not be kept in a second place either: %s", self.key, error)
+            else:
+                return
+
+    async def _give_way(self, token: OAuthToken, spent: Secret | None) -> bool:
+        """Another, who took the lock over, has written: if it was only a note, ours stands; else ours is put aside."""
+        await self.read()
+        if self._knows(token):  # the other was us, in a try that was said to have failed
+            return True
+        if (refresh := self.record.refresh_token) is None or refresh == spent:
+            self.record.put(token, spent=spent)
+            return True
+        self.record.parked.append(token)
+        return False
 
     async def _save_if_possible(self) -> None:
         """Save a note whose loss does no harm beyond caution."""
@@ -557,6 +596,25 @@ class Renewal:
 
     def _can_do_without_store(self) -> bool:
         return all(isinstance(grant, ClientCredentialsGrant) for grant in self.grants)
+
+
+async def _asked(grant: AskGrant) -> Mapping[str, Any]:
+    """What somebody answered. Raises: a DomoError, whatever came of it; nobody is asked again by itself."""
+    try:
+        answer: Any = await grant.ask()
+    except DomoError:
+        raise
+    except Exception as error:
+        failed = DomoError(f"AskGrant: `ask` failed with {type(error).__name__}: {error}")
+        failed.needs_human = True
+        raise failed from error
+    if not isinstance(answer, Mapping) or not answer.get("access_token"):
+        raise InvalidInputError("AskGrant: what `ask` gave is no mapping with an access_token")
+    return wrap_secrets(answer)
+
+
+def _never_came(spending: Spending) -> str:
+    return f"the answer to a refresh by {spending.by} at {spending.since:%Y-%m-%d %H:%M:%S} UTC never came"
 
 
 def _error_of(outcome: Outcome) -> DomoError:

@@ -5,6 +5,7 @@ import os
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from pathlib import Path
@@ -20,7 +21,8 @@ DEFAULT_LIFETIME = 3600.0  # seconds, for an answer that does not say
 _LONGEST = 100 * 365 * 86_400.0  # seconds; some mean 'for ever' by a number that no calendar holds
 
 _KNOWN = {"access_token", "refresh_token", "token_type", "scope", "expires_in", "expires_at"}
-_MEMBER = r'"%s"\s*:\s*"((?:[^"\\]|\\.)+)"'  # whole: with its closing quote
+_MEMBER = r'"%s"\s*:\s*("(?:[^"\\]|\\.)+")'  # whole: with its closing quote
+_LIFETIME = re.compile(r'"expires_in"\s*:\s*"?(\d+(?:\.\d+)?)"?\s*[,}]')
 
 
 @attrs.frozen(kw_only=True)
@@ -78,19 +80,17 @@ class OAuthToken:
         refresh_token:  the one in use, which stays if the answer brings no other.
         Raises: KeyError, if there is no access token.
         """
-        access = answer["access_token"]
-        access = access if isinstance(access, Secret) else Secret(access)
-        if not access:
+        access, new = _text(answer.get("access_token")), _text(answer.get("refresh_token"))
+        if access is None:
             raise KeyError("access_token")
-        new = answer.get("refresh_token")
         refresh_life = _seconds(answer.get("refresh_token_expires_in") or answer.get("refresh_expires_in"))
         granted = answer.get("scope")
         return cls(
             access_token=access,
-            refresh_token=Secret(new) if new else refresh_token,
+            refresh_token=new or refresh_token,
             refresh_expires_at=asked_at + timedelta(seconds=refresh_life) if refresh_life and new else None,
             token_type=str(answer.get("token_type") or "bearer"),
-            scope=" ".join(granted) if isinstance(granted, list) else str(granted) if granted else scope,
+            scope=" ".join(map(str, granted)) if isinstance(granted, list) else str(granted) if granted else scope,
             obtained_at=asked_at,
             expires_at=asked_at + timedelta(seconds=_lifetime(answer, access, asked_at)),
             extra={name: value for name, value in wrap_secrets(answer).items() if name not in _KNOWN},
@@ -166,7 +166,7 @@ def _read_json(path: Path) -> tuple[dict[str, Any], str]:
         return {}, f"cannot be read: {error.strerror}"
     except ValueError:
         return {}, "is not JSON"
-    if not isinstance(document, dict) or not document.get("access_token"):
+    if not isinstance(document, dict) or _text(document.get("access_token")) is None:
         return {}, "holds no access_token"
     members: dict[str, Any] = document
     return wrap_secrets(members), ""
@@ -182,12 +182,15 @@ def jwt_payload(token: Secret) -> dict[str, Any]:
     return payload if isinstance(payload, dict) else {}
 
 
-def salvaged(body: str) -> dict[str, Any]:
-    """The tokens that stand whole in the beginning of an answer that was cut off."""
+def salvaged(body: Secret) -> dict[str, Any]:
+    """What stands whole in the beginning of an answer that was cut off."""
     found: dict[str, Any] = {}
     for name in ("access_token", "refresh_token"):
-        if match := re.search(_MEMBER % name, body):
-            found[name] = Secret(json.loads(f'"{match[1]}"'))
+        if match := re.search(_MEMBER % name, body.reveal()):
+            with suppress(ValueError):
+                found[name] = Secret(json.loads(match[1]))
+    if match := _LIFETIME.search(body.reveal()):
+        found["expires_in"] = match[1]
     return found
 
 
@@ -199,6 +202,10 @@ def _lifetime(answer: Mapping[str, Any], access: Secret, asked_at: datetime) -> 
     if end is not None:
         return max(0.0, end - (start if start is not None else asked_at.timestamp()))
     return DEFAULT_LIFETIME
+
+
+def _text(value: Any) -> Secret | None:
+    return Secret(value) if isinstance(value, (str, Secret)) and value else None
 
 
 def _seconds(value: Any) -> float | None:

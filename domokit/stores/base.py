@@ -115,17 +115,22 @@ class TokenStore(ABC):
         await self.aclose()
 
 
-def sealed(encryption: Encryption | None, text: Secret, key: str) -> dict[str, str]:
-    """The member under which an entry keeps a text: 'sealed' if it is encrypted, else 'text'."""
-    return {"text": text.reveal()} if encryption is None else {"sealed": encryption.seal(text, key)}
+# -- for stores: how texts are written down
+
+Member = Literal["text", "sealed"]
 
 
-def unsealed(encryption: Encryption | None, entry: dict[str, str], key: str, where: str) -> Secret:
+def sealed(encryption: Encryption | None, text: Secret, key: str) -> tuple[Member, Secret]:
+    """What an entry keeps of a text, and the member that holds it: 'sealed' if it is encrypted, else 'text'."""
+    return ("text", text) if encryption is None else ("sealed", Secret(encryption.seal(text, key)))
+
+
+def unsealed(encryption: Encryption | None, member: Member, content: Secret, key: str, where: str) -> Secret:
     """The counterpart of `sealed`. Raises: StoreCorruptError."""
-    if (text := entry.get("text")) is not None:
-        return Secret(text)  # found in clear in a store that encrypts from now on: the next write seals it
+    if member == "text":
+        return content  # found in clear in a store that encrypts from now on: the next write seals it
     if encryption is None:
         raise StoreCorruptError(
             f"{where} is encrypted and no key was given", hint="Pass encryption=EncryptionKey.from_…()."
         )
-    return encryption.unseal(entry["sealed"], key)
+    return encryption.unseal(content.reveal(), key)

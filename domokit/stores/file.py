@@ -5,22 +5,24 @@ import errno
 import json
 import logging
 import os
-import secrets
 import stat
 import sys
+import threading
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, ClassVar
 
-from anyio import to_thread
+import attrs
 
 from domokit._secrets import Secret
 from domokit.errors import (
+    DomoError,
     InvalidInputError,
-    StoreBusyError,
     StoreConflictError,
     StoreCorruptError,
     StoreError,
@@ -31,6 +33,7 @@ from domokit.stores.base import (
     LOCK_TIMEOUT,
     RESERVED,
     Encryption,
+    Member,
     Reach,
     Stored,
     StoreLock,
@@ -38,15 +41,23 @@ from domokit.stores.base import (
     sealed,
     unsealed,
 )
-from domokit.stores.locks import FileLocks, check_directory, checked_key, make_private_directory
+from domokit.stores.locks import (
+    FileLocks,
+    HeldByFile,
+    LockFile,
+    check_directory,
+    checked_key,
+    flush_directory,
+    make_private_directory,
+)
+from domokit.stores.threads import in_thread
+from domokit.stores.versions import Versions, number_of
 
 log: logging.Logger = logging.getLogger("domokit.stores")
 
 SCHEMA = 1
-_WHOLE_FILE = "-file-"  # the name of the lock that is held while the file is rewritten
+_WHOLE_FILE = "~file"  # the lock that is held while the file is rewritten; no key is called so
 _REWRITE_TIMEOUT = 20.0  # seconds; a rewrite takes milliseconds
-
-Entries = dict[str, dict[str, Any]]
 
 
 class FileStore(TokenStore):
@@ -60,7 +71,7 @@ class FileStore(TokenStore):
     write: one that is readable by others is closed to them (and a warning logged, for they may have read it); one that
     is a symbolic link, or belongs to another user, or lies in a directory where others may write raises
     StoreUnsafeError and stays untouched. One that cannot be read as what it should be is set aside, renamed to
-    '<path>.corrupt-<time>', and raises StoreCorruptError once. One of a newer domokit raises StoreError.
+    '<path>.corrupt-<time>', and raises StoreCorruptError once. One of a newer domokit raises StoreError and stays.
     """
 
     reach: ClassVar[Reach] = "machine"
@@ -69,23 +80,21 @@ class FileStore(TokenStore):
         self.path = Path(path).expanduser().absolute()
         self.encryption = encryption
         self._locks = FileLocks(self.path.with_name(self.path.name + ".locks"))
-        self._reserved: dict[str, tuple[int, Path]] = {}  # by key: room for what will be written under its lock
+        self._versions = Versions()
+        # By process and key, as long as the key's lock is held: for a forked child these are none of its business.
+        self._rooms: dict[tuple[int, str], _Room] = {}
 
     async def load(self, key: str) -> Stored | None:
-        entries = await to_thread.run_sync(self._read)
-        if (entry := entries.get(checked_key(key))) is None:
-            return None
-        return Stored(unsealed(self.encryption, entry, key, str(self.path)), entry["version"])
+        return await in_thread(self._load, checked_key(key))
 
     async def save(self, key: str, text: Secret, *, replacing: str | None) -> str:
-        entry = sealed(self.encryption, text, checked_key(key))
-        return await to_thread.run_sync(self._replace, key, Secret(json.dumps(entry)), replacing)
+        return await in_thread(self._save, checked_key(key), text, replacing)
 
     async def delete(self, key: str) -> None:
-        await to_thread.run_sync(self._delete, checked_key(key))
+        await in_thread(self._delete, checked_key(key))
 
     async def keys(self) -> list[str]:
-        return sorted(await to_thread.run_sync(self._read))
+        return sorted((await in_thread(self._read)).entries)
 
     def lock(self, key: str, *, timeout: float = LOCK_TIMEOUT) -> AbstractAsyncContextManager[StoreLock]:
         return self._lock(checked_key(key), timeout)
@@ -93,157 +102,227 @@ class FileStore(TokenStore):
     def __repr__(self) -> str:
         return f"FileStore({str(self.path)!r})"
 
+    def __reduce__(self) -> tuple[Callable[..., "FileStore"], tuple[str]]:
+        return partial(FileStore, encryption=self.encryption), (str(self.path),)
+
     # -- the lock of a key
 
     @asynccontextmanager
     async def _lock(self, key: str, timeout: float) -> AsyncGenerator[StoreLock, None]:
         self._check_place()
-        async with self._locks.lock(key, timeout):
+        async with self._locks.lock(key, timeout) as held:
+            place, room = (os.getpid(), key), _Room()
+            self._rooms[place] = room
             try:
-                yield _FileLock(self, key)
+                yield _FileLock(self, key, held)
             finally:
-                self._give_up_room(key)
+                if place[0] == os.getpid():
+                    self._rooms.pop(place, None)
+                    room.close()
 
     def make_room(self, key: str, size: int) -> None:
-        """Keep room on the disk for what will be written under this key's lock."""
+        """Take up room on the disk for what will be written under this key's lock."""
         self._check_place()
-        self._give_up_room(key)
-        for left in self.path.parent.glob(f".{self.path.name}.{key}.*.tmp"):
-            left.unlink(missing_ok=True)  # of a holder that was killed: we hold the lock now
-        path = self._temporary(key)
+        if (room := self._rooms.get((os.getpid(), key))) is None:
+            return  # the lock was let go by a task that was cancelled
+        room.put(None)
+        suffix = f".{key}.room"
+        self._sweep(suffix)  # what a holder left who was killed: we hold the lock now
+        present = len(self._read().encoded())  # whatever else may be wrong with the file comes out now
         try:
-            present = self.path.stat().st_size if self.path.exists() else 0
-            descriptor = _create(path)
+            made = self._create(suffix)
             try:
-                _allocate(descriptor, present + size)
+                _allocate(made.descriptor, present + size)
             except BaseException:
-                os.close(descriptor)
-                path.unlink(missing_ok=True)
+                made.discard()
                 raise
         except OSError as error:
             raise self._unavailable(error) from None
-        self._reserved[key] = descriptor, path
+        room.put(made)
 
-    def _give_up_room(self, key: str) -> None:
-        if (reserved := self._reserved.pop(key, None)) is not None:
-            os.close(reserved[0])
-            with contextlib.suppress(OSError):
-                reserved[1].unlink()
-
-    def _temporary(self, key: str) -> Path:
-        return self.path.with_name(f".{self.path.name}.{key}.{secrets.token_hex(4)}.tmp")
+    def _make_room_again(self, key: str) -> None:
+        """After room was used: what it was larger than needed is free now, and so is what was the file until then."""
+        for part in (2, 4, 8, 16):
+            with contextlib.suppress(StoreError):
+                self.make_room(key, RESERVED // part)
+                return
 
     # -- the file; these run in worker threads
 
-    def _replace(self, key: str, entry: Secret, replacing: str | None) -> str:
-        with self._rewriting():
-            entries = self._read()
-            present = entries.get(key)
-            if (present and present["version"]) != replacing:
+    def _load(self, key: str) -> Stored | None:
+        found = self._read().get(key)
+        if found is None:
+            return None
+        member, content, version = found
+        return Stored(unsealed(self.encryption, member, content, key, str(self.path)), version)
+
+    def _save(self, key: str, text: Secret, replacing: str | None) -> str:
+        member, content = sealed(self.encryption, text, key)
+        with self._versions.next(key, text, replacing) as version, self._locked():
+            document = self._read(locked=True)
+            present = document.version(key)
+            if present == version:  # it was put in place, and then something failed
+                if (failure := self._flush()) is not None:
+                    raise failure
+                return version
+            if present != replacing:
                 raise StoreConflictError(f"{key} in {self.path} has been written by another")
-            number = int(replacing.partition("-")[0]) + 1 if replacing else 1
-            version = f"{number}-{secrets.token_hex(4)}"
-            entries[key] = {"version": version, **json.loads(entry.reveal())}
-            self._write(entries, key)
+            document.put(key, version, member, content)
+            self._write(document, key)
             return version
 
     def _delete(self, key: str) -> None:
-        with self._rewriting():
-            entries = self._read()
-            if entries.pop(key, None) is not None:
-                self._write(entries, key)
+        with self._locked():
+            document = self._read(locked=True)
+            if document.entries.pop(key, None) is not None:
+                self._write(document, key)
 
     @contextmanager
-    def _rewriting(self) -> Generator[None]:
+    def _locked(self) -> Generator[None, None, None]:
         self._check_place()
-        deadline = time.monotonic() + _REWRITE_TIMEOUT
-        while (descriptor := self._locks.take(_WHOLE_FILE)) is None:
-            if time.monotonic() > deadline:
-                raise StoreBusyError(self._locks.holder(_WHOLE_FILE))
-            time.sleep(0.002)
-        try:
+        with self._locks.lock_blocking(_WHOLE_FILE, _REWRITE_TIMEOUT):
             yield
-        finally:
-            self._locks.free(descriptor)
 
-    def _read(self) -> Entries:
+    def _read(self, *, locked: bool = False) -> "_Document":
+        found = self._look()
+        if isinstance(found, _Document):
+            return found
+        if isinstance(found, DomoError):
+            raise found
+        if locked:
+            raise self._set_aside()
+        try:
+            with self._locked():  # another may have set it aside, or mended it, just before
+                return self._read(locked=True)
+        except StoreUnavailableError as error:
+            raise self._corrupt(f"could not be set aside: {error.message}") from None
+
+    def _look(self) -> "_Document | DomoError | None":
+        """What is in the file; None if that is no file of tokens, an error where it is somebody else's.
+
+        The error is for the caller to raise: a traceback from here would show the content.
+        """
         try:
             content = self._content()
         except FileNotFoundError:
-            return {}
+            return _Document()
         except OSError as error:
-            raise self._unavailable(error) from None
-        entries = _parsed(content, self.path)
-        if entries is None:
-            self._set_aside(content)
-        return entries or {}
+            return self._unavailable(error)
+        return _parsed(content, self.path)
 
     def _content(self) -> bytes:
         """The bytes of the file, having looked at whose it is and who may read it."""
         check_directory(self.path.parent)
+        # Without O_NONBLOCK, opening a pipe that somebody put there would wait for its other end.
+        flags = (getattr(os, name, 0) for name in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
+            descriptor = os.open(self.path, sum(flags))
         except OSError as error:
-            if error.errno == errno.ELOOP:
+            if error.errno in (errno.ELOOP, errno.EMLINK) and self.path.is_symlink():
                 raise StoreUnsafeError(
                     f"{self.path} is a symbolic link", hint="Give the path of the file itself."
                 ) from None
             raise
+        try:
+            self._check_file(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
         with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise StoreUnsafeError(f"{self.path} is not a file")
-            if sys.platform != "win32":
-                if found.st_uid != os.geteuid():
-                    raise StoreUnsafeError(f"{self.path} belongs to another user", hint="Keep one for each user.")
-                if found.st_mode & 0o077:
-                    os.fchmod(file.fileno(), 0o600)
-                    log.warning(
-                        "%s was open to others (mode %o) and is closed now; if they may have read it, revoke what it "
-                        "holds",
-                        self.path,
-                        found.st_mode & 0o777,
-                    )
             return file.read()
 
-    def _write(self, entries: Entries, key: str) -> None:
-        content = json.dumps({"domokit": "tokens", "schema": SCHEMA, "entries": entries}, indent=1).encode()
-        descriptor, path = self._reserved.pop(key, None) or (None, self._temporary(key))
+    def _check_file(self, descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreUnsafeError(f"{self.path} is not a file")
+        if sys.platform == "win32":
+            return
+        if found.st_uid != os.geteuid():
+            raise StoreUnsafeError(f"{self.path} belongs to another user", hint="Keep one for each user.")
+        if not found.st_mode & 0o077:
+            return
+        was = f"{found.st_mode & 0o777:o}"
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, 0o600)
+        if os.fstat(descriptor).st_mode & 0o077:
+            raise StoreUnsafeError(
+                f"{self.path} is open to others (mode {was}) and cannot be closed to them",
+                hint="Keep it on a file system that knows who may read a file.",
+            )
+        log.warning(
+            "%s was open to others (mode %s) and is closed now; if they may have read it, revoke what it holds",
+            self.path,
+            was,
+        )
+
+    def _write(self, document: "_Document", key: str) -> None:
+        self._sweep(".new")  # what a writer left who was killed: we hold the lock now
+        failure = self._put(document, None)
+        if failure is not None and (room := self._rooms.get((os.getpid(), key))) and (made := room.take()):
+            failure = self._put(document, made)
+            if failure is None:
+                self._make_room_again(key)
+        if failure is not None:
+            raise failure
+
+    def _put(self, document: "_Document", made: "_NewFile | None") -> StoreError | None:
+        """Put a new file in the place of the old: one made for it, or one that was made before."""
         try:
-            if descriptor is None:
-                descriptor = _create(path)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.truncate()
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(path, self.path)
-            _flush_directory(self.path.parent)
+            made = made or self._create(".new")
+            try:
+                _fill(made.descriptor, document)
+                made.close()
+                _replace(made.path, self.path)
+            except BaseException:
+                made.discard()
+                raise
         except OSError as error:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            raise self._unavailable(error) from None
+            return self._unavailable(error)
+        return self._flush()
+
+    def _flush(self) -> StoreError | None:
+        try:
+            flush_directory(self.path.parent)
+        except OSError as error:
+            return self._unavailable(error)
+        return None
+
+    def _create(self, suffix: str) -> "_NewFile":
+        path = self.path.with_name(f".{self.path.name}.{token_hex(4)}{suffix}")
+        flags = ("O_WRONLY", "O_CREAT", "O_EXCL", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
+        return _NewFile(os.open(path, sum(getattr(os, name, 0) for name in flags), 0o600), path)
+
+    def _sweep(self, suffix: str) -> None:
+        """Remove files that `_create` made for the same purpose, and whose maker is no more."""
+        start = f".{self.path.name}."
+        length = len(start) + 8 + len(suffix)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.path.parent):
+                if len(name) == length and name.startswith(start) and name.endswith(suffix):
+                    self.path.with_name(name).unlink(missing_ok=True)
 
     def _check_place(self) -> None:
         directory = self.path.parent
-        if not directory.exists():
-            make_private_directory(directory)
-        check_directory(directory)
+        try:
+            if not directory.exists():
+                make_private_directory(directory)
+            check_directory(directory)
+        except OSError as error:
+            raise self._unavailable(error) from None
         if not os.access(directory, os.W_OK | os.X_OK):
             raise StoreUnavailableError(f"nothing can be written in {directory}")
 
-    def _set_aside(self, content: bytes) -> None:
-        """Rename a file that cannot be read, and say so; another may have done it, or mended it, just before."""
-        with self._rewriting():
-            try:
-                if self._content() != content:
-                    raise StoreUnavailableError(f"{self.path} was being replaced")
-            except FileNotFoundError:
-                return
-            aside = self.path.with_name(f"{self.path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+    def _set_aside(self) -> StoreCorruptError:
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+        try:
             os.rename(self.path, aside)
-        raise StoreCorruptError(
-            f"{self.path} could not be read as a file of tokens and was set aside as {aside.name}",
+        except OSError as error:
+            return self._corrupt(f"could not be set aside: {error.strerror}")
+        return self._corrupt(f"was set aside as {aside.name}")
+
+    def _corrupt(self, what: str) -> StoreCorruptError:
+        return StoreCorruptError(
+            f"{self.path} could not be read as a file of tokens and {what}",
             hint="Look whether it can be mended and put back; else go on: tokens are asked for anew.",
         )
 
@@ -251,61 +330,143 @@ class FileStore(TokenStore):
         return StoreUnavailableError(f"{self.path}: {error.strerror or type(error).__name__}")
 
 
-class _FileLock(StoreLock):
-    def __init__(self, store: FileStore, key: str) -> None:
+class _FileLock(HeldByFile):
+    def __init__(self, store: FileStore, key: str, held: LockFile) -> None:
+        super().__init__(held)
         self._store = store
         self._key = key
 
     async def reserve(self, size: int = RESERVED) -> None:
-        await to_thread.run_sync(self._store.make_room, self._key, size)
+        await self.extend()
+        await in_thread(self._store.make_room, self._key, size)
 
 
-def _parsed(content: bytes, path: Path) -> Entries | None:
-    """The entries of a file; None if it is not one of ours. Raises: StoreError for one of a newer schema."""
+@attrs.define(eq=False)
+class _NewFile:
+    """A file that is open for writing, and nobody's yet."""
+
+    descriptor: int
+    path: Path
+
+    def close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self.close()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+
+class _Room:
+    """Room on the disk, taken up by a file that nobody reads.
+
+    It ends with its lock even if a thread is still making it, for a task that was cancelled.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._made: _NewFile | None = None
+        self._closed = False
+
+    def put(self, made: _NewFile | None) -> None:
+        with self._guard:
+            old, self._made = (made, None) if self._closed else (self._made, made)
+        if old is not None:
+            old.discard()
+
+    def take(self) -> _NewFile | None:
+        with self._guard:
+            made, self._made = self._made, None
+        return made
+
+    def close(self) -> None:
+        with self._guard:
+            self._closed = True
+        if (made := self.take()) is not None:
+            made.discard()
+
+
+@attrs.frozen
+class _Document:
+    """What the file holds. Its entries have secret texts, hence they are in no repr, and in no variable elsewhere."""
+
+    entries: dict[str, dict[str, str]] = attrs.field(factory=dict, repr=False)
+
+    def version(self, key: str) -> str | None:
+        return self.entries[key]["version"] if key in self.entries else None
+
+    def get(self, key: str) -> tuple[Member, Secret, str] | None:
+        """How a text is kept, what is kept, and its version."""
+        if key not in self.entries:
+            return None
+        member: Member = "text" if "text" in self.entries[key] else "sealed"
+        return member, Secret(self.entries[key][member]), self.entries[key]["version"]
+
+    def put(self, key: str, version: str, member: Member, content: Secret) -> None:
+        self.entries[key] = {"version": version, member: content.reveal()}
+
+    def encoded(self) -> bytes:
+        return json.dumps({"domokit": "tokens", "schema": SCHEMA, "entries": self.entries}, indent=1).encode()
+
+
+def _parsed(content: bytes, path: Path) -> _Document | DomoError | None:
+    """The entries of a file; None if it is not one of ours. An error is given back, not raised: see `_look`."""
     try:
-        document = json.loads(content)
+        document: dict[str, Any] = json.loads(content)
+        if not isinstance(document, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
+            return None
         if "access_token" in document and "entries" not in document:
-            raise InvalidInputError(
+            return InvalidInputError(
                 f"{path} holds the bare answer of a token endpoint",
                 hint="Read it with read_token_file(path), give that to keeper.adopt(), and name another file here.",
             )
         if document["domokit"] != "tokens":
             return None
         if document["schema"] > SCHEMA:
-            raise StoreError(
-                f"{path} was written by a newer domokit (schema {document['schema']})",
+            return StoreError(
+                f"{path} was written by a newer domokit (schema {int(document['schema'])})",
                 hint="Use that version, or another file.",
             )
-        entries: Entries = document["entries"]
+        entries: dict[str, Any] = document["entries"]
         good = all(
-            isinstance(entry["version"], str)
-            and int(entry["version"].partition("-")[0]) > 0
-            and isinstance(entry["text"] if "text" in entry else entry["sealed"], str)
+            number_of(entry["version"]) > 0 and isinstance(entry["text"] if "text" in entry else entry["sealed"], str)
             for entry in entries.values()
         )
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    return entries if good else None
+    return _Document(entries) if good else None
 
 
-def _create(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-    return os.open(path, flags, 0o600)
+def _fill(descriptor: int, document: _Document) -> None:
+    content = memoryview(document.encoded())  # whose repr does not show it
+    written = 0
+    while written < len(content):
+        written += os.write(descriptor, content[written:])
+    os.ftruncate(descriptor, written)
+    os.fsync(descriptor)
 
 
 def _allocate(descriptor: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.write(descriptor, bytes(size))
-        os.lseek(descriptor, 0, os.SEEK_SET)
-
-
-def _flush_directory(path: Path) -> None:
-    if sys.platform == "win32":
         return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    written = 0
+    while written < size:
+        written += os.write(descriptor, bytes(min(size - written, 1 << 16)))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+
+
+def _replace(new: Path, old: Path) -> None:
+    for wait in (0.01, 0.05, 0.2, 0.5):
+        try:
+            os.replace(new, old)
+        except PermissionError:
+            if sys.platform != "win32":
+                raise
+            time.sleep(wait)  # another is reading the old one, which only Windows minds
+        else:
+            return
+    os.replace(new, old)

@@ -1,25 +1,28 @@
 """Locks that tasks, threads and processes of one machine share, and how to wait for one without blocking."""
 
 import contextlib
+import errno
 import os
 import re
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from random import uniform
-from time import monotonic
-from typing import TypeVar
+from time import monotonic, sleep
+from typing import Literal, TypeVar
 
 import anyio
+import attrs
 
 from domokit.errors import InvalidInputError, StoreBusyError, StoreUnavailableError, StoreUnsafeError
+from domokit.stores.base import StoreLock
 
 T = TypeVar("T")
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
-_held: set[int] = set()  # descriptors of the locks of this process
 
 
 def checked_key(key: str) -> str:
@@ -28,19 +31,21 @@ def checked_key(key: str) -> str:
     return key
 
 
-async def until(attempt: Callable[[], T | None], *, timeout: float, busy: Callable[[], str]) -> T:
+async def until(
+    attempt: Callable[[], Awaitable[T | None]], *, timeout: float, busy: Callable[[], str], longest: float = 0.05
+) -> T:
     """What `attempt` gives once it gives something: asked again and again, after growing waits.
 
-    Asking never blocks, so a task that is cancelled meanwhile just goes, on any event loop and in any thread.
+    Nothing waits inside the lock's own code, so a task that is cancelled meanwhile just goes, on any event loop.
     Raises: StoreBusyError, saying what `busy` says, after `timeout` seconds.
     """
     deadline = monotonic() + timeout
-    wait = 0.001
-    while (found := attempt()) is None:
+    wait = longest / 50
+    while (found := await attempt()) is None:
         if monotonic() >= deadline:
             raise StoreBusyError(f"{busy()}; waited {timeout:.0f} s")
         await anyio.sleep(uniform(wait / 2, wait))
-        wait = min(0.05, wait * 1.5)
+        wait = min(longest, wait * 1.5)
     return found
 
 
@@ -60,89 +65,140 @@ class ThreadLocks:
     @asynccontextmanager
     async def lock(self, key: str, timeout: float) -> AsyncGenerator[None, None]:
         mine, place = object(), (os.getpid(), key)
-        await until(
-            lambda: self._holders.setdefault(place, mine) is mine or None,
-            timeout=timeout,
-            busy=lambda: f"another task holds the lock of {key}",
-        )
+
+        async def attempt() -> Literal[True] | None:
+            return self._holders.setdefault(place, mine) is mine or None
+
+        await until(attempt, timeout=timeout, busy=lambda: f"another task holds the lock of {key}")
         try:
             yield
         finally:
             self._holders.pop(place, None)
 
 
+@attrs.define(eq=False)
+class LockFile:
+    """A lock file that is open and locked."""
+
+    path: Path
+    descriptor: int  # -1 once it is free, and in a forked child, which has no part in it
+
+
+class HeldByFile(StoreLock):
+    """A lock that lasts as long as its file stays locked, and where it is."""
+
+    def __init__(self, held: LockFile) -> None:
+        self._held = held
+
+    async def extend(self) -> None:
+        if self._held.descriptor < 0 or not _leads_to(self._held.path, self._held.descriptor):
+            raise StoreBusyError(f"somebody removed the lock file {self._held.path}: others may hold the lock, too")
+
+
+# Descriptors that are open. The guard is held while one is opened or closed, and by every fork: otherwise a child
+# could inherit a descriptor that nobody knows of yet, and hold the lock for as long as the child lives.
+_open: set[LockFile] = set()
+_guard = threading.Lock()
+
+
 class FileLocks:
-    """A lock for each key: a file in `directory`, locked by the operating system, which frees it when its holder dies.
+    """A lock for each name: a file in `directory`, locked by the operating system, which frees it when its holder dies.
 
     Each holder opens the file anew, so the lock holds between threads as well. The files stay; they are empty but for
     the name of the last holder.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
 
     @asynccontextmanager
-    async def lock(self, key: str, timeout: float) -> AsyncGenerator[None, None]:
-        descriptor = await until(lambda: self.take(key), timeout=timeout, busy=lambda: self.holder(key))
+    async def lock(self, name: str, timeout: float) -> AsyncGenerator[LockFile, None]:
+        async def attempt() -> LockFile | None:
+            return self.take(name)
+
+        held = await until(attempt, timeout=timeout, busy=lambda: self.holder(name))
         try:
-            yield
+            yield held
         finally:
-            self.free(descriptor)
+            self.free(held)
 
-    def take(self, key: str) -> int | None:
-        """The descriptor of the lock file, locked; None if another holds it."""
-        descriptor = self._open(key)
+    @contextmanager
+    def lock_blocking(self, name: str, timeout: float) -> Generator[LockFile, None, None]:
+        """The same, for a worker thread."""
+        deadline = monotonic() + timeout
+        while (held := self.take(name)) is None:
+            if monotonic() > deadline:
+                raise StoreBusyError(f"{self.holder(name)}; waited {timeout:.0f} s")
+            sleep(uniform(0.001, 0.003))
         try:
-            if not _lock_now(descriptor):
-                os.close(descriptor)
-                return None
-            os.truncate(descriptor, 0)
-            os.pwrite(descriptor, who().encode(), 0)
-        except OSError as error:
-            if error.errno not in (None, 28):  # a full disk: the name is a help, not a need
-                os.close(descriptor)
-                raise StoreUnavailableError(f"{self._directory} cannot be locked: {error.strerror}") from None
-        _held.add(descriptor)
-        return descriptor
+            yield held
+        finally:
+            self.free(held)
 
-    def free(self, descriptor: int) -> None:
-        if descriptor in _held:
-            _held.discard(descriptor)
-            os.close(descriptor)
-
-    def holder(self, key: str) -> str:
-        name = "another process"
-        with contextlib.suppress(OSError, ValueError):
-            name = (self._directory / f"{key}.lock").read_text(encoding="ascii").strip()[:200] or name
-        return f"{name} holds the lock of {key} in {self._directory}"
-
-    def _open(self, key: str) -> int:
-        path = self._directory / f"{checked_key(key)}.lock"
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        for _ in range(2):
+    def take(self, name: str) -> LockFile | None:
+        """The lock file, locked; None if another holds it."""
+        path = self.directory / f"{name}.lock"
+        with _guard:
+            descriptor = self._open(path)
             try:
-                return os.open(path, flags, 0o600)
-            except FileNotFoundError:
-                make_private_directory(self._directory)
+                if not (_lock_now(descriptor) and _leads_to(path, descriptor)):
+                    os.close(descriptor)
+                    return None
             except OSError as error:
+                os.close(descriptor)
                 raise StoreUnavailableError(f"{path} cannot be locked: {error.strerror}") from None
-        raise StoreUnavailableError(f"{path} cannot be made")
+            held = LockFile(path, descriptor)
+            _open.add(held)
+        with contextlib.suppress(OSError):  # a full disk: the name is a help, not a need
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, who().encode("ascii", "replace"))
+        return held
+
+    def free(self, held: LockFile) -> None:
+        with _guard:
+            if held.descriptor >= 0:
+                _open.discard(held)
+                descriptor, held.descriptor = held.descriptor, -1
+                # Said aloud, for closing alone would not do it while a process that is being started has a copy.
+                _unlock(descriptor)
+                os.close(descriptor)
+
+    def holder(self, name: str) -> str:
+        holder = "another process"
+        with contextlib.suppress(OSError, ValueError):
+            holder = (self.directory / f"{name}.lock").read_text(encoding="ascii").strip()[:200] or holder
+        return f"{holder} holds the lock {name} in {self.directory}"
+
+    def _open(self, path: Path) -> int:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        try:
+            if not self.directory.is_dir():
+                make_private_directory(self.directory)
+            check_directory(self.directory, follow=False)
+            return os.open(path, flags, 0o600)
+        except OSError as error:
+            raise StoreUnavailableError(f"{path} cannot be locked: {error.strerror}") from None
 
 
 def make_private_directory(path: Path) -> None:
-    """Make a directory, and those above it, for this user alone. Raises: StoreUnavailableError."""
+    """Make a directory, and those above it, for this user alone; durably. Raises: StoreUnavailableError."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.mkdir(exist_ok=True, mode=0o700)
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True, mode=0o700)
+            flush_directory(one.parent)
     except OSError as error:
         raise StoreUnavailableError(f"{path} cannot be made: {error.strerror}") from None
 
 
-def check_directory(path: Path) -> None:
-    """Raises: StoreUnsafeError, if others could put a file of theirs in the place of one in this directory."""
+def check_directory(path: Path, *, follow: bool = True) -> None:
+    """Raises: StoreUnsafeError, if others could put a file of theirs in the place of one in this directory; OSError.
+
+    follow:  whether it may be a symbolic link to a directory.
+    """
     if sys.platform == "win32":
         return
-    found = os.stat(path)
+    found = os.stat(path, follow_symlinks=follow)
     if found.st_uid not in (os.geteuid(), 0):
         raise StoreUnsafeError(f"the directory {path} belongs to another user", hint="Keep tokens in one of your own.")
     sticky = found.st_mode & 0o1000
@@ -154,16 +210,44 @@ def check_directory(path: Path) -> None:
         )
 
 
+def flush_directory(path: Path) -> None:
+    """Make durable what was made, renamed or removed in a directory."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has no such thing, as some on the network
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _leads_to(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 if sys.platform == "win32":
     import msvcrt
 
+    _BEYOND = 1 << 30  # the text at the beginning stays readable for others
+
     def _lock_now(descriptor: int) -> bool:
         try:
-            os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond the text, which others may read
+            os.lseek(descriptor, _BEYOND, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
+        os.lseek(descriptor, 0, os.SEEK_SET)
         return True
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, _BEYOND, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
@@ -175,11 +259,16 @@ else:
             return False
         return True
 
-    def _forget_inherited() -> None:
-        # A forked child shares its parent's descriptors: open in the child, they would hold the lock for the parent.
-        for descriptor in _held:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        _held.clear()
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
-    os.register_at_fork(after_in_child=_forget_inherited)
+    def _forget_inherited() -> None:
+        # A forked child shares its parent's descriptors. It closes them; unlocking would free the parent's lock.
+        for held in _open:
+            with contextlib.suppress(OSError):
+                os.close(held.descriptor)
+            held.descriptor = -1
+        _open.clear()
+        _guard.release()
+
+    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_forget_inherited)

@@ -16,8 +16,8 @@ class MemoryStore(TokenStore):
     """Keeps tokens as long as this process lives; for tokens that can be had anew at any time.
 
     After a fork the tokens are there twice, and whoever spends a refresh token first makes the other's useless. So in
-    the child reading works, and locking (which comes before spending) raises StoreUnsafeError, unless it says with
-    `adopt()` that it goes on alone.
+    the child reading works, and locking (which comes before spending) and writing raise StoreUnsafeError, unless it
+    says with `adopt()` that it goes on alone.
     """
 
     reach: ClassVar[Reach] = "process"
@@ -39,8 +39,9 @@ class MemoryStore(TokenStore):
 
     async def save(self, key: str, text: Secret, *, replacing: str | None) -> str:
         self._check_process()
+        checked_key(key)
         with self._guard:
-            found = self._entries.get(checked_key(key))
+            found = self._entries.get(key)
             if (found and found.version) != replacing:
                 raise StoreConflictError(f"{key} has been written by another task")
             self._written += 1
@@ -48,8 +49,9 @@ class MemoryStore(TokenStore):
             return str(self._written)
 
     async def delete(self, key: str) -> None:
+        self._check_process()
         with self._guard:
-            self._entries.pop(key, None)
+            self._entries.pop(checked_key(key), None)
 
     async def keys(self) -> list[str]:
         return sorted(self._entries)
