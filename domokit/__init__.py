@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from domokit.stores import RedisStore as RedisStore
     from domokit.stores import TokenStore as TokenStore
     from domokit.transport import dry_run as dry_run
+    from domokit.workflows.account_store import AccountStore as AccountStore
+    from domokit.workflows.publication import publish_token as publish_token
     from domokit.workflows.rotation import rotate_access_token as rotate_access_token
     from domokit.workflows.rotation_result import RotationResult as RotationResult
 
@@ -70,6 +72,8 @@ _HOMES = {
     "entities.users": "DomoUser",
     "stores": "EncryptionKey FileStore KeyringStore MemoryStore RedisStore TokenStore",
     "transport": "dry_run",
+    "workflows.account_store": "AccountStore",
+    "workflows.publication": "publish_token",
     "workflows.rotation": "rotate_access_token",
     "workflows.rotation_result": "RotationResult",
 }
@@ -82,6 +86,7 @@ __all__ = [
     "AbstractCredentialStore",
     "AccessTokenAuth",
     "AccountConfig",
+    "AccountStore",
     "Auth",
     "BrowserSessionAuth",
     "ClientOptions",
@@ -112,6 +117,7 @@ __all__ = [
     "entity",
     "errors",
     "override",
+    "publish_token",
     "record",
     "rotate_access_token",
 ]

@@ -5,10 +5,11 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from random import uniform
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar, cast
 from weakref import WeakSet
 
 import anyio
@@ -35,13 +36,15 @@ from domokit.stores.base import TokenStore
 from domokit.stores.file import FileStore
 from domokit.stores.memory import MemoryStore
 
+T = TypeVar("T")
 log: logging.Logger = logging.getLogger("domokit.oauth")
 
 _SOON = timedelta(seconds=300)  # and a fifth of its life: how long before its end a token is renewed in the background
 _BACK_OFF = (0.5, 60.0)  # seconds: the first wait after a failed renewal, and the longest
 _LOOK_AGAIN = 15.0  # seconds between looks into the store after a failure that somebody must mend
 _UNSAVED_AGAIN = 5.0  # seconds until what could not be stored is tried again
-_DENIED_AGAIN = 5.0  # seconds in which a renewed token that is denied, too, is not replaced once more
+_DENIED_AGAIN = 5.0  # seconds in which a token that came for a denied one is not replaced if it is denied, too
+_RESOURCES = ("audience", "resource")  # form fields that tell what a token is for
 
 _keepers: "WeakSet[TokenKeeper]" = WeakSet()
 
@@ -113,19 +116,24 @@ class TokenKeeper:
     ) -> None:
         if not grants:
             raise InvalidInputError("grants: a keeper needs at least one way to a token")
+        for grant in grants:
+            if not isinstance(grant, Grant):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidInputError(f"grants: {type(grant).__name__} is no grant")
         self.client = client
         self.grants = tuple(grants)
         self.store = store if store is not None else MemoryStore()
         self.user = user or next((grant.username for grant in grants if isinstance(grant, PasswordGrant)), "")
-        self.key: str = client.key(self.user)
+        named = [item for grant in grants for item in grant.params.items() if item[0] in _RESOURCES]
+        self.key: str = client.key(self.user, [(name, value) for name, value in named if isinstance(value, str)])
         self.name = name or f"{self.user or client.client_id or 'token'} at {client.asked.partition(' ')[2]}"
         self.counters: Counter[str] = Counter()
         self._on_event = on_event
         self._rescue = rescue
         self._held: _Held | None = None
         self._flight: Errand[OAuthToken] | None = None
+        self._errands: list[Errand[Any]] = []  # whatever else is under way
         self._unsaved: TokenRecord | None = None
-        self._failure: DomoError | None = None
+        self._failure: Exception | None = None
         self._hopeless: tuple[DomoError, str | None] | None = None  # and the version of the record that it is about
         self._failures = 0
         self._not_before = 0.0  # on the steady clock
@@ -154,19 +162,22 @@ class TokenKeeper:
             return held.token
         if now < held.hard:
             if now >= self._not_before:
-                self._set_off(held.token.access_token)
+                self._renew_in_background(held)
             return held.token
         return None
 
     async def renew(self, refused: OAuthToken | None = None) -> OAuthToken:
-        """Another token than the one at hand (or than `refused`), now; also where an earlier failure says to wait.
+        """Another token than the one at hand (or than `refused`, by an API), now; also where an earlier failure says
+        to wait.
 
         If another process has renewed it already, its token comes back, without a request.
         """
         held = self._held
         self._failure = self._hopeless = None
         self._not_before = 0.0
-        return await self._renewed(refused.access_token if refused else held and held.token.access_token)
+        if refused is not None:
+            return await self._renewed(refused.access_token, is_denied=True)
+        return await self._renewed(held and held.token.access_token)
 
     async def look(self) -> OAuthToken | None:
         """The token at hand or, if another has stored a newer one, that; None if neither is worth handing out.
@@ -192,11 +203,22 @@ class TokenKeeper:
 
         All who were refused with it share one renewal.
         """
-        return refused if self._is_denied(refused) else await self._renewed(refused.access_token)
+        if self._is_denied(refused):
+            return refused
+        return await self._renewed(refused.access_token, is_denied=True)
 
     def deny(self, token: OAuthToken) -> None:
-        """Note that an API refused even a token that had just been renewed: another would fare no better for now."""
+        """Note that an API refuses even a token that has just been renewed: another would fare no better for now.
+
+        Each that comes for a denied one counts as denied till it is accepted: an API that refuses all of them must not
+        use them up one after the other.
+        """
         self._denied = token.access_token, steady() + _DENIED_AGAIN
+
+    def accept(self, token: OAuthToken) -> None:
+        """Note that an API has taken it."""
+        if (denied := self._denied) is not None and denied[0] == token.access_token:
+            self._denied = None
 
     def _is_denied(self, token: OAuthToken) -> bool:
         denied = self._denied
@@ -235,7 +257,7 @@ class TokenKeeper:
         token, refresh = record.token, record.refresh_token
         if token is None and refresh is None:
             return KeeperStatus(key=self.key, name=self.name, state="empty")
-        state = "fresh" if token and token.remaining(self.client.options.clock()) > timedelta(0) else "expired"
+        state = "fresh" if token and token.remaining(self.client.now()) > timedelta(0) else "expired"
         if record.is_outcome_unknown:
             state = "in doubt"
         elif refresh is not None and refresh.fingerprint in record.dead:
@@ -253,13 +275,7 @@ class TokenKeeper:
 
     async def revoke(self) -> None:
         """Revoke the token at the provider (the client needs a revocation_url) and forget it."""
-        stored = await self.store.load(self.key)
-        token = TokenRecord.decoded(stored.text, self.key).token if stored else None
-        if token is not None:
-            which = token.refresh_token or token.access_token
-            await self.client.revoke(which, "refresh_token" if token.refresh_token else "access_token")
-            await self.store.delete(self.key)
-        self._held = None
+        await self._do(self._revoked)
 
     async def aclose(self) -> None:
         """Wait for a renewal under way, and store what could not be stored before.
@@ -268,16 +284,17 @@ class TokenKeeper:
         Raises: UnpersistedError, as long as a token is in no store; call it again when that is mended.
         """
         with anyio.CancelScope(shield=True):
-            if (flight := self._flying()) is not None:
-                await flight.wait()
+            for errand in (*self._errands, self._flying()):
+                if errand is not None:
+                    await errand.wait()
             if self._unsaved is not None:
-                self._not_before = 0.0
-                flight = self._set_off(None)
+                with self._guard:
+                    flight = self._flying() or self._set_off(None)
                 await flight.wait()
         if (unsaved := self._unsaved) is not None and unsaved.token is not None:
             error = UnpersistedError(
                 f"{self.name}: the token {unsaved.token.fingerprint} could not be stored"
-                + (f": {self._failure.message}" if self._failure else "")
+                + (f": {self._failure.message}" if isinstance(self._failure, DomoError) else "")
             )
             error.attached = unsaved.token
             raise error
@@ -299,11 +316,11 @@ class TokenKeeper:
 
     # -- renewals: one at a time, in a thread of its own
 
-    async def _renewed(self, refused: Secret | None) -> OAuthToken:
+    async def _renewed(self, refused: Secret | None, *, is_denied: bool = False) -> OAuthToken:
         while True:
-            if (token := self._settled(refused)) is not None:
-                return token
-            flight = self._set_off(refused)
+            flight = self._next(refused, is_denied)
+            if isinstance(flight, OAuthToken):
+                return flight
             await flight.wait()
             if (token := self._landed(flight, refused)) is not None:
                 return token
@@ -314,74 +331,88 @@ class TokenKeeper:
 
     def replace_blocking(self, refused: OAuthToken) -> OAuthToken:
         """`replace` for code without an event loop."""
-        return refused if self._is_denied(refused) else self._renewed_blocking(refused.access_token)
+        if self._is_denied(refused):
+            return refused
+        return self._renewed_blocking(refused.access_token, is_denied=True)
 
-    def _renewed_blocking(self, refused: Secret | None) -> OAuthToken:
+    def _renewed_blocking(self, refused: Secret | None, *, is_denied: bool = False) -> OAuthToken:
         while True:
-            if (token := self._settled(refused)) is not None:
-                return token
-            flight = self._set_off(refused)
+            flight = self._next(refused, is_denied)
+            if isinstance(flight, OAuthToken):
+                return flight
             flight.wait_blocking()
             if (token := self._landed(flight, refused)) is not None:
                 return token
 
-    def _settled(self, refused: Secret | None) -> OAuthToken | None:
-        """What needs no renewal: a token that another caller has got meanwhile, or a failure that still stands."""
-        held, now = self._held, steady()
-        if held is not None and now < held.hard and held.token.access_token != refused:
-            return held.token
-        if self._failure is not None and now < self._not_before:
-            raise same_again(self._failure)
-        return None
+    def _next(self, refused: Secret | None, is_denied: bool) -> OAuthToken | Errand[OAuthToken]:
+        """A token that needs no renewal, or the renewal to wait for. Raises: a failure that still stands."""
+        with self._guard:
+            flight = self._flying()  # first: what comes of one is there before it counts as ended
+            if (token := self._living(refused)) is not None:
+                return token
+            if flight is None and (failure := self._failure) is not None and steady() < self._not_before:
+                raise _again(failure)
+            return flight or self._set_off(refused, is_denied)
+
+    def _living(self, refused: Secret | None) -> OAuthToken | None:
+        held = self._held
+        if held is None or steady() >= held.hard or held.token.access_token == refused:
+            return None
+        return held.token
 
     def _landed(self, flight: Errand[OAuthToken], refused: Secret | None) -> OAuthToken | None:
-        if isinstance(flight.error, DomoError):
-            raise same_again(flight.error)
         if flight.error is not None:
-            raise flight.error
+            if (token := self._living(refused)) is not None:
+                return token
+            raise _again(flight.error)
         token = flight.result
         # One that was under way for another reason may have ended with the very token that was refused here.
         return token if token is not None and (token.access_token != refused or flight.reason == refused) else None
 
-    def _set_off(self, refused: Secret | None) -> Errand[OAuthToken]:
+    def _renew_in_background(self, held: _Held) -> None:
         with self._guard:
-            if (flight := self._flying()) is None:
-                flight = self._flight = self._errand(lambda: self._renewal(refused), refused)
-                flight.start()
-            return flight
+            if self._flying() is None and self._held is held and steady() >= self._not_before:
+                with suppress(RuntimeError):  # no thread to be had: there will be later
+                    self._set_off(None if self._unsaved is not None else held.token.access_token)
+
+    def _set_off(self, refused: Secret | None, is_denied: bool = False) -> Errand[OAuthToken]:
+        """Start a renewal; the caller holds the guard."""
+        flight = self._errand(lambda: self._renewal(refused, is_denied), refused)
+        flight.start()
+        self._flight = flight
+        return flight
 
     def _flying(self) -> Errand[OAuthToken] | None:
         flight = self._flight
         return None if flight is None or flight.done else flight
 
-    def _errand(
-        self, work: Callable[[], Coroutine[Any, Any, OAuthToken]], reason: Secret | None = None
-    ) -> Errand[OAuthToken]:
+    def _errand(self, work: Callable[[], Coroutine[Any, Any, T]], reason: Secret | None = None) -> Errand[T]:
         return Errand(work, f"domokit-keeper-{self.key[:8]}", reason)
 
-    async def _do(self, work: Callable[[], Coroutine[Any, Any, OAuthToken]]) -> OAuthToken:
+    async def _do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Something that a caller asked for and that, once begun, is finished whatever becomes of the caller."""
         errand = self._errand(work)
         errand.start()
+        self._errands = [errand, *(one for one in self._errands if not one.done)]
         await errand.wait()
-        if isinstance(errand.error, DomoError):
-            raise same_again(errand.error)
         if errand.error is not None:
-            raise errand.error
-        assert errand.result is not None
-        return errand.result
+            raise _again(errand.error)
+        return cast("T", errand.result)
 
     # -- what runs in that thread
 
-    async def _renewal(self, refused: Secret | None) -> OAuthToken:
-        run = self._run(refused)
+    async def _renewal(self, refused: Secret | None, is_denied: bool) -> OAuthToken:
+        run = self._run(refused, is_denied)
         try:
             token = await run.run()
-        except DomoError as error:
+        except Exception as error:
             self._unsaved = run.unsaved
             self._fail(error, run.version)
+            self._hold_on(run)
             raise
         self._unsaved = run.unsaved
+        if is_denied:
+            self.deny(token)
         self._hold(token)
         return token
 
@@ -400,7 +431,11 @@ class TokenKeeper:
         self._hold(token)
         return token
 
-    def _run(self, refused: Secret | None) -> Renewal:
+    async def _revoked(self) -> None:
+        await self._run(None).revoke()
+        self._held = self._unsaved = None
+
+    def _run(self, refused: Secret | None, is_denied: bool = False) -> Renewal:
         return Renewal(
             client=self.client,
             grants=self.grants,
@@ -409,31 +444,40 @@ class TokenKeeper:
             key=self.key,
             tell=self._tell,
             refused=refused,
+            is_denied=is_denied,
             unsaved=self._unsaved,
             hopeless=self._hopeless,
         )
 
     def _rescue_store(self) -> TokenStore | None:
         if self._rescue is None and not isinstance(self.store, MemoryStore):
-            path = state_directory() / "rescue" / f"{self.key}.json"
-            self._rescue = FileStore(path, encryption=getattr(self.store, "encryption", None))
+            with suppress(RuntimeError):  # a user without a home has no second place
+                path = state_directory() / "rescue" / f"{self.key}.json"
+                self._rescue = FileStore(path, encryption=getattr(self.store, "encryption", None))
         return self._rescue
 
     def _hold(self, token: OAuthToken) -> None:
-        before, now = self._held, steady()
-        remaining = token.remaining(self.client.options.clock()).total_seconds()
-        if before is not None and before.token.access_token == token.access_token:
-            soft = hard = now + remaining  # nothing better was to be had: work on with it to its end
-        else:
-            hard = now + remaining - early(token).total_seconds()
-            soft = now + remaining - min(_SOON, token.lifetime / 5).total_seconds() * uniform(0.8, 1.2)
+        end = steady() + token.remaining(self.client.now()).total_seconds()
+        hard = end - early(token).total_seconds()
+        soft = end - min(_SOON, token.lifetime / 5).total_seconds() * uniform(0.8, 1.2)
         if self._unsaved is not None:
-            soft = min(soft, now + _UNSAVED_AGAIN)
+            soft = min(soft, steady() + _UNSAVED_AGAIN)
         self._held = _Held(token, min(soft, hard), hard)
         self._failure = self._hopeless = None
         self._failures, self._not_before = 0, 0.0
 
-    def _fail(self, error: DomoError, version: str | None) -> None:
+    def _hold_on(self, run: Renewal) -> None:
+        """Nothing better is to be had: go on with the token that is there, to its very end."""
+        held, token = self._held, run.alive()
+        if token is None or (
+            held is not None and steady() < held.hard and held.token.access_token != token.access_token
+        ):
+            return
+        end = steady() + token.remaining(self.client.now()).total_seconds()
+        # In doubt there is nothing to try before.
+        self._held = _Held(token, end if run.record.is_outcome_unknown else steady(), end)
+
+    def _fail(self, error: Exception, version: str | None) -> None:
         """Remember a failure, so that callers share it and the provider is left in peace for a while.
 
         What a human must mend is not tried again by itself; only the store is looked at, in case somebody has.
@@ -441,16 +485,17 @@ class TokenKeeper:
         if self._hopeless is not None and error is self._hopeless[0]:
             self._not_before = steady() + _LOOK_AGAIN
             return
-        self._hopeless = (error, version) if error.needs_human and not isinstance(error, StoreError) else None
+        told = error if isinstance(error, DomoError) else DomoError(f"{type(error).__name__}: {error}")
+        self._hopeless = (told, version) if told.needs_human and not isinstance(told, StoreError) else None
         self._failures += 1
         first, longest = _BACK_OFF
         wait = uniform(0.5, 1.0) * min(longest, first * 2 ** (self._failures - 1))
         if isinstance(error, APIError) and error.retry_after is not None:
             wait = max(wait, error.retry_after)
-        if error.needs_human:
+        if told.needs_human:
             wait = max(wait, _LOOK_AGAIN)
         self._failure, self._not_before = error, steady() + wait
-        self._tell("failed", error=error)
+        self._tell("failed", error=told)
 
     def _tell(self, kind: EventKind, **details: Any) -> None:
         event = TokenEvent(kind=kind, key=self.key, name=self.name, at=self.client.options.clock(), **details)
@@ -466,7 +511,12 @@ class TokenKeeper:
         """In a child: its parent's threads are not here, and what they were doing is not this process's affair."""
         self._guard = threading.Lock()
         self._flight = None
+        self._errands = []
         self._unsaved = None
+
+
+def _again(error: BaseException) -> BaseException:
+    return same_again(error) if isinstance(error, DomoError) else error
 
 
 _LEVELS: Mapping[str, int] = {

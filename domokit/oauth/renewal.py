@@ -479,11 +479,12 @@ class Renewal:
             await self.read()
             await self.recover()
             token, refresh = self.record.token, self.record.refresh_token
+            client_id = self.record.facts.get("client_id")
             if refresh is not None:
-                await self.client.revoke(refresh, "refresh_token", client_id=self.record.facts.get("client_id"))
+                await self.client.revoke(refresh, "refresh_token", client_id=client_id)
                 self.record.bury(refresh)
             elif token is not None:
-                await self.client.revoke(token.access_token, "access_token")
+                await self.client.revoke(token.access_token, "access_token", client_id=client_id)
             self.record.token = self.record.seed = None
             self.record.parked = []
             if self.version is not None:

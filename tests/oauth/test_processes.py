@@ -52,7 +52,7 @@ def sharing(request, server, processes, tmp_path):
 
 
 def test_eight_processes_spend_each_refresh_token_once(server, sharing):
-    server.lifetime = 1.0
+    server.lifetime = 0.8
     seed, stop = sharing.issue(), sharing.stop_file()
     began = time.monotonic()
     running = [
@@ -266,7 +266,7 @@ def test_killed_at_random_instants_nothing_is_spent_twice_while_it_lives(server,
 
 
 def test_after_a_fork_parent_and_children_share_a_store(server, sharing):
-    server.lifetime = 1.0
+    server.lifetime = 0.8
     stop = sharing.stop_file()
     sharing.common["seed"] = sharing.issue()
     parent = sharing.start(
@@ -277,7 +277,7 @@ def test_after_a_fork_parent_and_children_share_a_store(server, sharing):
         "join",
     )
     children = sharing.children_of(parent, 4)
-    server.wait_until(lambda: server.refreshes >= 6, 100)
+    server.wait_until(lambda: server.refreshes >= 4, 100)
     stop.touch()
     parent.finish()
     for one in children:
@@ -285,7 +285,7 @@ def test_after_a_fork_parent_and_children_share_a_store(server, sharing):
     sharing.assert_each_spent_once()
     for one in (parent, *children):
         assert not one.find(failed="keep")
-        assert len([line for line in one.find() if "served" in line]) >= 3
+        assert len([line for line in one.find() if "served" in line]) >= 2
 
 
 def test_a_child_with_tokens_in_memory_does_not_spend_its_parents(server, keepers):
@@ -439,7 +439,7 @@ def test_interrupted_by_ctrl_c_a_renewal_is_finished(server, keepers, way):
 
     server.on_request = interrupt
     step, backend = ("renew_blocking", "asyncio") if way == "blocking" else ("renew", way)
-    started.append(keepers.alone(step, backend=backend))
+    started.append(keepers.alone("get", step, backend=backend))
     started[0].finish(-signal.SIGINT)
     assert not started[0].did(step)
     assert_renewed_and_stored(keepers)
