@@ -11,7 +11,7 @@ They need the extra `domokit[sandbox]`, and work with pytest-asyncio, pytest-tri
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -102,7 +102,7 @@ class TokenStoreConformance(ABC):
     What `make_store` needs of fixtures it finds on `self`, where a fixture of the subclass, with autouse=True, puts it.
     """
 
-    __test__ = False
+    __test__: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

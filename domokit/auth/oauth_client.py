@@ -9,7 +9,7 @@ from domokit._secrets import Password, Secret
 from domokit.auth.base import Auth, Family, Identity, Instance, from_environment
 from domokit.connection.options import ClientOptions
 from domokit.errors import AuthenticationError, InvalidCredentialsError, InvalidInputError, MissingCredentialError
-from domokit.oauth import providers
+from domokit.oauth import TokenKeeper, providers
 from domokit.stores import TokenStore
 
 SCOPES = ("account", "audit", "buzz", "cards", "dashboard", "data", "user", "workflow")
@@ -46,7 +46,7 @@ class OAuthClientAuth(Auth):
             raise MissingCredentialError("OAuthClientAuth needs a client id and a client secret")
         self.client_id = client_id
         self.scope = _checked_scope(scope)
-        self.keeper = providers.domo(
+        self.keeper: TokenKeeper = providers.domo(
             client_id,
             client_secret,
             scope=self.scope,

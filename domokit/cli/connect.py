@@ -37,7 +37,7 @@ class Domo:
 
     def __init__(self, options: Common) -> None:
         self.options = options
-        self.out = Output(as_json=options.json)
+        self.out: Output = Output(as_json=options.json)
         self.sandbox: Sandbox | None = None
         self._progress: Progress | None = None
         self._exit = ExitStack()

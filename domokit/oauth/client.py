@@ -117,8 +117,10 @@ class OAuthClient:
         client_secret = None if client_secret is None else Password(client_secret)
         if client_auth not in get_args(ClientAuth):
             raise InvalidInputError(f"client_auth is one of {', '.join(get_args(ClientAuth))}, not {client_auth!r}")
-        self.token_url = checked_endpoint(token_url, "token_url")
-        self.revocation_url = None if revocation_url is None else checked_endpoint(revocation_url, "revocation_url")
+        self.token_url: str = checked_endpoint(token_url, "token_url")
+        self.revocation_url: str | None = (
+            None if revocation_url is None else checked_endpoint(revocation_url, "revocation_url")
+        )
         if client_auth == "none":
             if client_secret is not None:
                 raise InvalidInputError("client_secret: a public client (client_auth='none') has none")
@@ -132,13 +134,13 @@ class OAuthClient:
             raise InvalidInputError("client_id has a ':' in it, which raw Basic cannot carry; use client_auth='basic'")
         self.client_id = client_id
         self.client_auth: ClientAuth = client_auth
-        self.scope = joined_scope(scope)
+        self.scope: str | None = joined_scope(scope)
         self.issuer = issuer
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
         for name, value in self.headers.items():
             if not (_HEADER.fullmatch(name) and _HEADER.fullmatch(value)):
                 raise InvalidInputError(f"headers: {name[:60]!r} cannot be sent: printable ASCII only")
-        self.options = options or ClientOptions()
+        self.options: ClientOptions = options or ClientOptions()
         self._client_secret = client_secret
         self._time = self.options.clock(), steady(), False  # and whether the provider has told it
 

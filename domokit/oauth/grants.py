@@ -23,7 +23,9 @@ class Grant(ABC):
     spends: ClassVar[bool] = False
 
     def __init__(self, params: Params | None) -> None:
-        self.params = {key: value if isinstance(value, Secret) else str(value) for key, value in (params or {}).items()}
+        self.params: dict[str, Secret | str] = {
+            key: value if isinstance(value, Secret) else str(value) for key, value in (params or {}).items()
+        }
 
     @abstractmethod
     def form(self, record: TokenRecord) -> dict[str, str | Secret] | None:

@@ -120,12 +120,12 @@ class TokenKeeper:
             if not isinstance(grant, Grant):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise InvalidInputError(f"grants: {type(grant).__name__} is no grant")
         self.client = client
-        self.grants = tuple(grants)
-        self.store = store if store is not None else MemoryStore()
-        self.user = user or next((grant.username for grant in grants if isinstance(grant, PasswordGrant)), "")
+        self.grants: tuple[Grant, ...] = tuple(grants)
+        self.store: TokenStore = store if store is not None else MemoryStore()
+        self.user: str = user or next((grant.username for grant in grants if isinstance(grant, PasswordGrant)), "")
         named = [item for grant in grants for item in grant.params.items() if item[0] in _RESOURCES]
         self.key: str = client.key(self.user, [(name, value) for name, value in named if isinstance(value, str)])
-        self.name = name or f"{self.user or client.client_id or 'token'} at {client.asked.partition(' ')[2]}"
+        self.name: str = name or f"{self.user or client.client_id or 'token'} at {client.asked.partition(' ')[2]}"
         self.counters: Counter[str] = Counter()
         self._on_event = on_event
         self._rescue = rescue
@@ -364,6 +364,8 @@ class TokenKeeper:
         if flight.error is not None:
             if (token := self._living(refused)) is not None:
                 return token
+            if self._failure is None and self._living(None) is None:
+                return None  # its end was to be waited for, and has come
             raise _again(flight.error)
         token = flight.result
         # One that was under way for another reason may have ended with the very token that was refused here.
@@ -468,14 +470,15 @@ class TokenKeeper:
 
     def _hold_on(self, run: Renewal) -> None:
         """Nothing better is to be had: go on with the token that is there, to its very end."""
-        held, token = self._held, run.alive()
+        held, token = self._held, run.outliving or run.alive()
         if token is None or (
             held is not None and steady() < held.hard and held.token.access_token != token.access_token
         ):
             return
         end = steady() + token.remaining(self.client.now()).total_seconds()
-        # In doubt there is nothing to try before.
-        self._held = _Held(token, end if run.record.is_outcome_unknown else steady(), end)
+        self._held = _Held(token, steady() if run.outliving is None else end, end)
+        if run.outliving is not None:
+            self._failure, self._not_before = None, 0.0
 
     def _fail(self, error: Exception, version: str | None) -> None:
         """Remember a failure, so that callers share it and the provider is left in peace for a while.

@@ -66,6 +66,7 @@ class Renewal:
     is_denied: whether that is because an API refused it, so that it counts as dead.
     unsaved:  a record that an earlier run received and could not store.
     hopeless: how an earlier run failed in a way that only a human can mend, and the version of the record then.
+    outliving: a living token before whose end nothing is to be tried, if that is how it ended.
     tell:     is told what happens: (kind, **details of a TokenEvent).
     """
 
@@ -82,6 +83,7 @@ class Renewal:
     record: TokenRecord = attrs.field(factory=TokenRecord)
     version: str | None = None
     lock: StoreLock = attrs.field(factory=StoreLock)
+    outliving: OAuthToken | None = None
     _connection: Connection | None = None
 
     async def run(self) -> OAuthToken:
@@ -247,7 +249,8 @@ class Renewal:
             except (GrantDeadError, GrantRefusedError, InvalidCredentialsError, OutcomeUnknown) as error:
                 if isinstance(error, InvalidClientError):
                     raise
-                if isinstance(error, OutcomeUnknown) and self.alive() is not None:
+                if isinstance(error, OutcomeUnknown) and (token := self.alive()) is not None:
+                    self.outliving = token if self.record.is_outcome_unknown else None
                     raise  # callers are served with what lives; see the head of this module
                 if stopped is not None:
                     log.warning("%s: %s", self.key, stopped)

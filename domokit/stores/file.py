@@ -77,7 +77,7 @@ class FileStore(TokenStore):
     reach: ClassVar[Reach] = "machine"
 
     def __init__(self, path: str | os.PathLike[str], *, encryption: Encryption | None = None) -> None:
-        self.path = Path(path).expanduser().absolute()
+        self.path: Path = Path(path).expanduser().absolute()
         self.encryption = encryption
         self._locks = FileLocks(self.path.with_name(self.path.name + ".locks"))
         self._versions = Versions()

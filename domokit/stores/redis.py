@@ -123,7 +123,7 @@ class RedisStore(TokenStore):
         self.lease = lease
         self.prefix = prefix
         self.encryption = encryption
-        self.server = _Server(url)
+        self.server: _Server = _Server(url)
         self.held: set[_RedisLock] = set()
         self._versions = Versions()
         self._policy_known = False
@@ -338,7 +338,9 @@ class _Server:
         if "path" in given:
             self.address = f"unix://{given['path']}"
         else:
-            self.address = f"redis://{given.get('host', 'localhost')}:{given.get('port', 6379)}/{given.get('db') or 0}"
+            self.address: str = (
+                f"redis://{given.get('host', 'localhost')}:{given.get('port', 6379)}/{given.get('db') or 0}"
+            )
 
     def __repr__(self) -> str:
         return f"<{self.address}>"

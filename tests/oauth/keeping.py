@@ -271,9 +271,22 @@ class Keepers:
             return RedisStore(url, **self.common["options"])
         return FileStore(self.path)
 
+    @contextlib.contextmanager
+    def _as_user(self):
+        """As the user whom the processes run as."""
+        user_id = self.common.get("user_id")
+        if user_id is not None:
+            os.seteuid(user_id)
+        try:
+            yield
+        finally:
+            if user_id is not None:
+                os.seteuid(0)
+
     def record(self):
         """What the store holds; read anew, and with a key that is the only one."""
-        found = anyio.run(self._load)
+        with self._as_user():
+            found = anyio.run(self._load)
         return None if found is None else TokenRecord.decoded(found[1].text, found[0])
 
     async def _load(self):
@@ -285,7 +298,8 @@ class Keepers:
     def let_time_pass(self, seconds):
         """For the server, and for what the store holds: as if it had been written so long ago."""
         self.server.advance(seconds)
-        anyio.run(self._age, seconds)
+        with self._as_user():
+            anyio.run(self._age, seconds)
 
     async def _age(self, seconds):
         async with self.store() as store:

@@ -16,6 +16,7 @@ An order:
     user_id:    whom to become first.
     die:        [which write, where]: kill itself there; see `Watching`. Or ['request', ''] once a request is made,
                 before any of it leaves, and ['response', ''] when the head of an answer is there.
+    stop:       the same, and it stops itself there, until somebody lets it go on.
     trouble:    what befalls it when a request is made: 'limit' (files cannot grow any more), 'outlived' (the request
                 goes on once the main thread has ended), 'fork' (a child is forked that lives on).
     file_size:  how large a file may become.
@@ -47,7 +48,7 @@ from domokit.oauth import OAuthClient, OAuthToken, PasswordGrant, RefreshGrant, 
 from domokit.stores import FileStore, MemoryStore, RedisStore
 
 LONGEST = 120  # seconds; whatever hangs ends after these
-SMALL = 1024  # bytes
+SMALL = 200  # bytes: less than any record takes, and more than the name in a lock
 
 
 def say(**what):
@@ -68,9 +69,10 @@ class Watching:
     dies 'before' it, with 'half' of the new file written, before its 'replace', just after ('replaced'), or 'after'.
     """
 
-    def __init__(self, *args, die_at=None, patience=None, **options):
+    def __init__(self, *args, die_at=None, stop_at=None, patience=None, **options):
         super().__init__(*args, **options)
         self.die_at = tuple(die_at or ("", ""))
+        self.stop_at = tuple(stop_at or ("", ""))
         self.patience = patience
         self.document = None
         self.writing = ""
@@ -102,6 +104,10 @@ class Watching:
     def at(self, where):
         if self.die_at == (self.writing, where):
             die()
+        if self.stop_at == (self.writing, where):
+            self.stop_at = ("", "")
+            say(did="stop")
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def remaining(self):
         """Seconds that the stored access token lives yet, as far as this process can know."""
@@ -161,6 +167,7 @@ class Process:
     def open_store(self):
         options = {
             "die_at": self.order.get("die"),
+            "stop_at": self.order.get("stop"),
             "patience": self.order.get("patience"),
             **self.order.get("options", {}),
         }

@@ -16,6 +16,7 @@ import time
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable
+from email.utils import formatdate
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -255,6 +256,7 @@ class OAuthServer:
     rotate: whether a refresh token is spent by using it; if not, the answer to a refresh holds none.
     grace: for so many seconds a spent refresh token is answered with one more new pair.
     session_quota: how many sessions a user may have open, None for any number.
+    date_ahead: how many seconds its Date is ahead of this machine's clock; None for no Date at all.
     scopes: what may be asked for, None for anything.
     on_request: called with the request once it has arrived, before anything is done about it.
     on_acted: called after acting, before a byte of the answer is sent.
@@ -273,6 +275,7 @@ class OAuthServer:
     scopes: Iterable[str] | None = None
     extra: dict[str, Any] = attrs.field(factory=dict)
     session_quota: int | None = None
+    date_ahead: float | None = 0.0
     on_request: Callable[[TokenRequest], object] | None = None
     on_acted: Callable[[TokenRequest], object] | None = None
 
@@ -309,7 +312,15 @@ class OAuthServer:
             ]
         )
         server = self._server = _Uvicorn(
-            uvicorn.Config(app, http=_Protocol, ws="none", lifespan="off", log_config=None, backlog=2048)
+            uvicorn.Config(
+                self._dated(app),
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                backlog=2048,
+                date_header=False,
+            )
         )
 
         def work() -> None:
@@ -457,6 +468,18 @@ class OAuthServer:
             self._server.loop.call_soon_threadsafe(healed.set)
 
     # -- requests
+
+    def _dated(self, app: Any) -> Any:
+        async def dated(scope: Any, receive: Any, send: Any) -> None:
+            async def with_date(message: Any) -> None:
+                if message["type"] == "http.response.start" and self.date_ahead is not None:
+                    date = formatdate(time.time() + self.date_ahead, usegmt=True).encode()
+                    message = {**message, "headers": [*message["headers"], (b"date", date)]}
+                await send(message)
+
+            await app(scope, receive, with_date)
+
+        return dated
 
     async def _token(self, request: Request) -> Response:
         try:

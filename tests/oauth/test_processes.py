@@ -48,6 +48,14 @@ def sharing(request, server, processes, tmp_path):
         yield keepers
 
 
+@pytest.fixture
+def on_redis(server, processes, tmp_path, redis_url):
+    """Keepers that share a Redis, where the lock of one that was killed lapses soon."""
+    options = {"prefix": f"{tmp_path.name}:", "lease": 2.0}
+    with Keepers(server, processes, tmp_path, redis=redis_url, options=options) as keepers:
+        yield keepers
+
+
 # -- many at once
 
 
@@ -196,6 +204,24 @@ def test_killed_anywhere_the_next_knows_what_happened(server, keepers, point, la
     assert server.count() == sent
     if lost and ladder == "refresh":
         assert fourth.did("get")[0]["error"] in ("GrantDeadError", "RefreshTokenLost")
+
+
+@pytest.mark.parametrize("point", ["in flight", "before the answer", "before the token", "after the token"])
+def test_killed_on_redis_the_next_knows_what_happened_once_the_lease_is_over(server, on_redis, point):
+    where, then = POINTS[point]
+    on_redis.common["seed"] = seed = on_redis.issue()
+    killed_at(on_redis, where)
+    second = on_redis.run("status", "get")
+    assert second.did("status")[0]["state"] == ("fresh" if "stored" in then else "in doubt")
+    assert server.count() == 1
+    on_redis.let_time_pass(61)
+    third = on_redis.run("get")
+    gamble = "answered" not in then
+    assert third.did("get")[0].get("error") == ("RefreshTokenLost" if gamble else None)
+    assert bool(third.events("recovered")) == (point == "before the token")
+    assert on_redis.presented().count(seed["refresh_token"]) == 1 + gamble
+    assert len(server.reuses) == gamble
+    on_redis.assert_no_reuse_while_alive()
 
 
 @pytest.mark.parametrize("ladder", ["refresh", "password"])

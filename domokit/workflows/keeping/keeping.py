@@ -62,9 +62,9 @@ class Keeping:
     """
 
     def __init__(self, config: KeepConfig, *, options: ClientOptions | None = None) -> None:
-        self.config = config
-        self.options = options or ClientOptions()
-        self.status = KeepStatus(config=str(config.path))
+        self.config: KeepConfig = config
+        self.options: ClientOptions = options or ClientOptions()
+        self.status: KeepStatus = KeepStatus(config=str(config.path))
         self._tasks: dict[str, _Task] = {}
         self._places = Places(config, self.options)
         self._former: list[Places] = []  # of configurations before; what goes on undisturbed still uses them
