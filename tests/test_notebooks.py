@@ -15,7 +15,8 @@ from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-NAMES = ["01-the-life-of-an-access-token", "02-your-own-classes"]
+OAUTH = "04-the-life-of-an-oauth-token"
+NAMES = ["01-the-life-of-an-access-token", "02-your-own-classes", OAUTH]
 
 # Runs before a notebook: notes every secret that any sandbox in it ever has, those that are revoked later, too.
 WATCH = """
@@ -47,7 +48,18 @@ def _watched(sandbox, *args, _init=_Sandbox.__init__, **kwargs):
 
 _Sandbox.__init__ = _watched
 """
+# Runs after it: adds what the OAuth servers in it issued and were shown, and every secret that has a name.
 TELL = """
+from domokit import Secret as _Secret
+
+for _value in list(globals().values()):
+    if isinstance(_value, _Secret):
+        _secrets.add(_value.reveal())
+    if type(_value).__name__ == "OAuthServer":
+        _secrets.update(_value.issued)
+        for _name in ("password", "newPassword", "refresh_token"):
+            _secrets.update(_request.form[_name] for _request in _value.requests if _name in _request.form)
+
 with open("secrets.json", "w") as _file:
     _json.dump(sorted(_secrets), _file)
 """
@@ -93,6 +105,7 @@ def run(notebook, folder):
             patch.setenv(f"JUPYTER_{name}", str(folder / name.lower()))
         patch.setenv("JUPYTER_PATH", str(folder))
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         for name in ("DOMO_INSTANCE", "DOMO_USERNAME", "DOMO_PASSWORD", "DOMO_ACCESS_TOKEN", "DOMO_BASE_URL"):
             patch.delenv(name, raising=False)
         client = NotebookClient(
@@ -128,6 +141,11 @@ def life(ran):
 @pytest.fixture
 def classes(ran):
     return ran(NAMES[1])
+
+
+@pytest.fixture
+def oauth(ran):
+    return ran(OAUTH)
 
 
 def test_no_notebook_is_left_out():
@@ -167,6 +185,21 @@ def test_a_secret_in_an_output_is_found(tmp_path):
                 "await token.revoke()\n"
                 "print({'token': token.token.reveal()})\n"
                 "repr('it is \"' + sandbox.password)"
+            )
+        ]
+    )
+    assert run(notebook, tmp_path).leaks() == 2
+
+
+def test_a_token_of_a_provider_in_an_output_is_found(tmp_path):
+    notebook = new_notebook(
+        cells=[
+            new_code_cell(
+                f"import sys; sys.path.insert(0, {str(NOTEBOOKS.parent)!r})\n"
+                "from tests.oauth.server import OAuthServer\n"
+                "with OAuthServer() as server:\n"
+                "    server.add_client('id')\n"
+                "    print(server.issue('id'))"
             )
         ]
     )
@@ -291,6 +324,75 @@ def test_the_example_of_a_test_is_one(pytester):
     result = pytester.runpytest_subprocess("-p", "no:anyio", "-o", "asyncio_mode=auto", "-o", loop)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines("E*assert '4.12' == '5.01'")
+
+
+# -- 04
+
+
+def test_the_file_of_a_published_sample_is_taken_over(oauth):
+    assert "access_token=Secret(***)" in oauth.shown("rdp-adopt")
+    assert "scope='trapi'" in oauth.shown("rdp-adopt")
+    assert oauth.shown("rdp-asked") == "0"
+    assert oauth.shown("rdp-mode") == "'-rw-------'"
+
+
+def test_eight_scripts_that_share_a_file_refresh_once(oauth):
+    assert oauth.printed("rdp-use") == "80 answers, 1 refresh, 0 spent twice\n"
+
+
+def test_the_ladder_goes_from_refresh_to_password(oauth):
+    started = re.findall(r"started by (\w+)", oauth.printed("rdp-ladder"))
+    assert started == ["refresh_token", "password"]
+    assert oauth.shown("rdp-password") == "(3, 0)"
+
+
+def test_a_pair_of_tokens_is_handed_over_once(oauth):
+    assert "Pass issuer=" in oauth.printed("alteryx-refused")
+    assert oauth.shown("alteryx-first").endswith("['grant_type', 'refresh_token', 'client_id'])")
+    assert oauth.shown("alteryx-again") == "([True, True], 1)"
+    assert "'ok': True" in oauth.printed("alteryx-use")
+    assert "is not sent to elsewhere.example.com" in oauth.printed("alteryx-use")
+
+
+def test_readers_in_domo_find_the_access_token_alone(oauth):
+    assert oauth.printed("published").split() == ["access_token", "token_type", "scope", "expires_at"]
+    assert oauth.shown("published") == "True"
+    assert "domokit" in oauth.printed("account-store").split()
+    assert oauth.shown("account-store") == "(True, [['sealed', 'version']])"
+
+
+def test_two_jobs_of_one_api_client_have_one_token(oauth):
+    assert oauth.shown("domo-auth") == "(12, 12, 1)"
+    assert oauth.shown("domo-expired") == "(12, 2)"
+    assert oauth.shown("domo-keeper") == "(200, 3, 'Admin')"
+
+
+def test_a_lost_answer_is_told_and_survived(oauth):
+    assert "the connection was lost before the answer" in oauth.printed("lost")
+    assert oauth.shown("in-doubt").startswith("(True, 'in doubt', ['started', 'lost', ")
+    assert oauth.printed("lost-for-good").startswith("RefreshTokenLost needs a human: True\n")
+    assert oauth.shown("lost-for-good") == "'dead'"
+    assert oauth.shown("human") == "'fresh'"
+
+
+def test_stores_are_closed_to_others_and_sealed(oauth):
+    assert oauth.printed("stores").startswith("3 tokens in the file\nfresh until ")
+    mode, said = oauth.printed("stores-safe").splitlines()
+    assert mode == "-rw-------"
+    assert "was open to others (mode 644) and is closed now" in said
+    assert oauth.shown("sealed") == "[['sealed'], ['text'], ['text']]"
+    assert "'lost': 2" in oauth.printed("watch")
+
+
+def test_the_example_of_a_store_of_ones_own_is_one(pytester):
+    cell = next(cell for cell in read(OAUTH).cells if cell.id == "stores-own")
+    (source,) = re.findall(r"^```python\n(.*?)^```", cell.source, re.MULTILINE | re.DOTALL)
+    store = "from domokit import MemoryStore as Memory\n\ndef MyStore(place):\n    return Memory()\n\n"
+    pytester.makepyfile(test_right=store + source)
+    loop = "asyncio_default_fixture_loop_scope=function"
+    result = pytester.runpytest_subprocess("-p", "no:anyio", "-o", loop)
+    assert result.parseoutcomes()["passed"] > 5
+    assert set(result.parseoutcomes()) <= {"passed", "skipped"}
 
 
 # -- the files

@@ -6,31 +6,41 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import domokit
+import domokit.oauth
+from domokit.cli.app import app
+from domokit.workflows.keeping import read_config
 
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text()
 
 
-def blocks(title):
-    """The Python blocks below a heading, up to the next one."""
+def blocks(title, language="python"):
+    """The blocks of a language below a heading, up to the next one."""
     section = re.split(r"^## ", README, flags=re.MULTILINE)
     (wanted,) = [part for part in section if part.startswith(title)]
-    return re.findall(r"^```python\n(.*?)^```", wanted, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", wanted, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_five_minute_tour_runs_as_in_a_notebook(capsys):
+def run_as_in_a_notebook(*titles):
+    """What the names stand for once the blocks below these headings have run, one after the other."""
+
     async def notebook():
         names = {}
-        for block in blocks("Five minutes"):
+        for block in (block for title in titles for block in blocks(title)):
             code = compile(block, "README", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             outcome = eval(code, names)
             if asyncio.iscoroutine(outcome):
                 await outcome
         return names
 
-    names = asyncio.run(notebook())
+    return asyncio.run(notebook())
+
+
+def test_five_minute_tour_runs_as_in_a_notebook(capsys):
+    names = run_as_in_a_notebook("Five minutes")
     shown = capsys.readouterr().out
 
     assert len(blocks("Five minutes")) == 7
@@ -43,6 +53,52 @@ def test_five_minute_tour_runs_as_in_a_notebook(capsys):
     assert "Secret(***)" in shown
     assert "GET /api/identity/v1/users/424242: 404" in shown
     assert names["token"].token.reveal() not in shown
+
+
+def test_tokens_of_a_provider_go_on_with_the_sandbox(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_as_in_a_notebook("Five minutes", "Tokens of any OAuth provider")
+    shown = capsys.readouterr().out
+
+    assert len(blocks("Tokens of any OAuth provider")) == 2
+    assert names["response"].status_code == 200
+    assert names["keeper"].counters == {"started": 1, "succeeded": 1}
+    assert "started by client_credentials" in shown
+    assert "Secret(***)" in shown
+    assert names["token"].access_token.reveal() not in shown
+    assert names["token"].access_token.reveal() in (tmp_path / "tokens.json").read_text()
+
+
+def test_names_in_the_section_on_tokens_are_there():
+    section = README.partition("## Tokens of any OAuth provider")[2].partition("\n## ")[0]
+    public = {*vars(domokit.oauth), *dir(domokit), *dir(domokit.errors), "TokenStoreConformance", "TokenStore"}
+    wanted = set(re.findall(r"`((?:[A-Z][a-z]+){2,})\b", section))
+    assert len(wanted) > 12
+    assert wanted <= public
+    for name in re.findall(r"providers\.(\w+)\(", section):
+        assert callable(getattr(domokit.oauth.providers, name))
+
+
+def test_the_configuration_of_a_keeper_is_one(tmp_path):
+    (block,) = blocks("Keep many credentials fresh", "toml")
+    (tmp_path / "keep.toml").write_text(block)
+    config = read_config(tmp_path / "keep.toml")
+    kinds = {credential.kind for credential in config.credentials.values()}
+    assert kinds == {"alteryx", "rdp", "domo", "oauth", "access-token"}
+    assert len(config.credentials) == len(kinds)
+    for reference in ("env", "file", "keyring", "account"):
+        assert re.search(rf'= "{reference}:', block), reference
+
+
+def test_the_commands_of_a_keeper_are_understood():
+    (block,) = blocks("Keep many credentials fresh", "sh")
+    commands = re.findall(r"^domokit (keep .+?) *#", block, flags=re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        words = command.replace("keep.toml", "no-such-file.toml").split()
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 2, done.output  # for want of that file, and for nothing else
+        assert "no-such-file.toml cannot be read" in " ".join(done.output.split())
 
 
 def test_options_block_runs():

@@ -143,15 +143,23 @@ class HomeTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
 
-        def call() -> tuple[httpx.Response, Exception | None]:
-            return from_thread.run(self._at_home, request, token=self._home)
+        def call() -> tuple[httpx.Response, Exception | None] | None:
+            try:
+                return from_thread.run(self._at_home, request, token=self._home)
+            except Exception:
+                raise
+            except BaseException:  # noqa: BLE001 - the loop ended in the midst of it; its cancellation is not ours
+                return None
 
         try:
-            response, lost = await to_thread.run_sync(call)
+            answer = await to_thread.run_sync(call)
         except RunFinishedError:
             raise httpx.ConnectError("the event loop that this transport belongs to has ended") from None
-        except (CancelledError, RuntimeError) as error:  # the loop ended in the midst of it
+        except (CancelledError, RuntimeError) as error:
             raise httpx.ReadError(f"the event loop that this transport belongs to ended: {error}") from None
+        if answer is None:
+            raise httpx.ReadError("the event loop that this transport belongs to ended")
+        response, lost = answer
         response.stream = _Gathered(response.stream, lost)
         return response
 

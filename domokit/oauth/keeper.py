@@ -518,8 +518,11 @@ class TokenKeeper:
         self._unsaved = None
 
 
-def _again(error: BaseException) -> BaseException:
-    return same_again(error) if isinstance(error, DomoError) else error
+def _again(error: BaseException) -> Exception:
+    """An error of a renewal, for one of those who wait; no other thread's end or cancellation becomes theirs."""
+    if isinstance(error, DomoError):
+        return same_again(error)
+    return error if isinstance(error, Exception) else DomoError(f"the renewal ended with {type(error).__name__}")
 
 
 _LEVELS: Mapping[str, int] = {

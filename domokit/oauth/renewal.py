@@ -457,7 +457,8 @@ class Renewal:
                 if outcome.refused is not None:
                     self.record.changing_to = None
                     await self._save_if_possible()
-                error = _error_of(outcome)
+                error = outcome.refused or outcome.unknown
+                assert error is not None
                 raise as_wrong_password(error) if isinstance(error, GrantDeadError) else error
         finally:
             if self._connection is not None:

@@ -214,7 +214,7 @@ class FileStore(TokenStore):
         """The bytes of the file, having looked at whose it is and who may read it."""
         check_directory(self.path.parent)
         # Without O_NONBLOCK, opening a pipe that somebody put there would wait for its other end.
-        flags = (getattr(os, name, 0) for name in ("O_RDONLY", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+        flags = (getattr(os, name, 0) for name in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
         try:
             descriptor = os.open(self.path, sum(flags))
         except OSError as error:

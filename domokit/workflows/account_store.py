@@ -91,7 +91,7 @@ class AccountStore(TokenStore):
     The account must be readable in clear (`allow_external_use`, which a new one gets): what comes masked cannot be read
     back, raises StoreError and is never overwritten. Domo has no compare-and-set, so a write is a read, a comparison
     and a write under a lock of its own: what somebody writes into the account meanwhile without it is lost. Needs
-    SessionAuth or AccessTokenAuth of somebody who may edit the account; closing the store does not close it.
+    SessionAuth or AccessTokenAuth of somebody who may edit the account, which stays open when the store is closed.
     """
 
     reach: ClassVar[Reach] = "machine"

@@ -66,7 +66,7 @@ async def publish_token(
         )
     found = await find_account(auth, account, provider)
     content = AccountContent(provider=(found and found.provider_type) or provider)
-    _check_names(content.provider, hidden)
+    _check_members(content.provider, hidden, token.refresh_token)
     is_known = False
     if found is not None and auth.family == "product":
         content = AccountContent.read(
@@ -232,8 +232,10 @@ def _encoded(members: Mapping[str, Any] | None) -> dict[str, Secret] | None:
         return None
 
 
-def _check_names(provider: str, members: Mapping[str, Secret]) -> None:
+def _check_members(provider: str, members: Mapping[str, Secret], refresh: Secret | None) -> None:
     for name, value in members.items():
+        if name == "refresh_token" or (refresh is not None and refresh.reveal() in value.reveal()):
+            raise InvalidInputError(f"members: {name} is a refresh token, and whoever uses that ends everybody's")
         if provider == _ACCESS_TOKEN:
             if name not in _SETTABLE:
                 raise InvalidInputError(f"members: an account of {provider} has no {name!r}, only username, password")
@@ -241,5 +243,3 @@ def _check_names(provider: str, members: Mapping[str, Secret]) -> None:
                 raise InvalidInputError(f"members: {name} must be a text")
         elif name in (*_PUBLISHED, ENTRIES):
             raise InvalidInputError(f"members: {name!r} is written by domokit itself")
-        elif name == "refresh_token":
-            raise InvalidInputError("members: a refresh token is never published: whoever uses it ends everybody's")

@@ -1,6 +1,7 @@
 """Keepers for the OAuth server of the tests, and a look at what they leave in the store."""
 
 import time
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -8,7 +9,7 @@ from domokit import ClientOptions
 from domokit.errors import StoreUnavailableError
 from domokit.oauth import OAuthClient, PasswordGrant, RefreshGrant, TokenKeeper
 from domokit.oauth.record import TokenRecord
-from domokit.stores import MemoryStore
+from domokit.stores import MemoryStore, StoreLock
 
 CLIENT, SECRET = "keeper", "canary-client-secret"
 USER, PASSWORD = "ann", "canary-password"
@@ -104,6 +105,14 @@ async def assert_newest_is_stored(keeper, server):
 
 def fingerprint(text):
     return sha256(text.encode()).hexdigest()[:12]
+
+
+class Unlocked(MemoryStore):
+    """As if every lease had lapsed: its lock keeps nobody out."""
+
+    @asynccontextmanager
+    async def lock(self, key, **options):
+        yield StoreLock()
 
 
 class Flaky(MemoryStore):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import redis
 
 from domokit._secrets import Secret
 from domokit.oauth.record import TokenRecord
@@ -311,6 +312,12 @@ class Keepers:
                     if document[part]:
                         document[part][name] -= seconds
             await store.save(key, Secret(json.dumps(document)), replacing=stored.version)
+
+    def lapse(self):
+        """Have the leases of Redis end that a dead process left."""
+        with redis.Redis.from_url(self.common["redis"]) as client:
+            for name in client.scan_iter(match=f"{self.common['options']['prefix']}*:lock"):
+                client.delete(name)
 
     def left_behind(self):
         """Files beside the store's own."""

@@ -2,21 +2,20 @@
 
 import json
 import logging
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
-from random import uniform
 from typing import Any
 
+import anyio
 import attrs
 
 from domokit._secrets import Secret
-from domokit.auth import AccessTokenAuth, Auth, ClientOptions, OAuthClientAuth, SessionAuth
-from domokit.entities.accounts import DomoAccount
+from domokit.auth import Auth, ClientOptions
 from domokit.entities.users import DomoUser
-from domokit.errors import InvalidInputError
+from domokit.errors import DomoError, InvalidInputError, RequestTimeoutError, StoreError, UnpersistedError, same_again
 from domokit.oauth import (
     ClientCredentialsGrant,
     Grant,
@@ -28,112 +27,54 @@ from domokit.oauth import (
     TokenKeeper,
     providers,
 )
-from domokit.stores import EncryptionKey, FileStore, KeyringStore, RedisStore, TokenStore
-from domokit.workflows.keeping.config import (
-    AccessTokenSettings,
-    InstanceSettings,
-    KeepConfig,
-    OAuthSettings,
-    Publication,
-    StoreSettings,
-)
-from domokit.workflows.keeping.references import Reference, find_account
+from domokit.stores import TokenStore
+from domokit.workflows.keeping.config import AccessTokenSettings, OAuthSettings, Publication
+from domokit.workflows.keeping.places import Places
+from domokit.workflows.keeping.references import Reference
 from domokit.workflows.keeping.status import CredentialStatus
-from domokit.workflows.publication import publish_token
+from domokit.workflows.publication import find_account, publish_token
 from domokit.workflows.rotation import rotate_access_token
 
 log: logging.Logger = logging.getLogger("domokit.keep")
 
-
-@attrs.define(eq=False)
-class Places:
-    """The stores and instances of a configuration, opened when they are first needed."""
-
-    config: KeepConfig
-    options: ClientOptions = attrs.field(factory=ClientOptions)
-    auths: dict[str, Auth] = attrs.field(factory=dict)
-    stores: dict[str, TokenStore] = attrs.field(factory=dict)
-
-    async def secret(self, reference: Reference) -> Secret:
-        if reference.kind == "account":
-            await self.auth(reference.place.partition("/")[0])
-        return await reference.resolve(self.config.path.parent, self.auths)
-
-    async def maybe_secret(self, reference: Reference | None) -> Secret | None:
-        return None if reference is None else await self.secret(reference)
-
-    async def auth(self, name: str) -> Auth:
-        if name not in self.config.instances:
-            raise InvalidInputError(f"there is no instance {name!r} in the configuration")
-        if name not in self.auths:
-            settings = self.config.instances[name]
-            if settings.secret.kind == "account":
-                raise InvalidInputError(f"instances.{name}: a secret to sign in with cannot be in an account")
-            auth = _auth(settings, await settings.secret.resolve(self.config.path.parent, {}), self.options)
-            self.auths.setdefault(name, auth)
-        return self.auths[name]
-
-    async def store(self, name: str) -> TokenStore:
-        if name not in self.stores:
-            settings = self.config.stores[name]
-            store = _store(settings, await self.maybe_secret(settings.url), await self._key(settings))
-            self.stores.setdefault(name, store)
-        return self.stores[name]
-
-    async def _key(self, settings: StoreSettings) -> EncryptionKey | None:
-        reference = settings.encryption
-        if reference is None:
-            return None
-        if reference.kind == "keyring":
-            return EncryptionKey.from_keyring(*reference.place.partition("/")[::2])
-        key = await self.secret(reference)
-        return EncryptionKey.from_callable(lambda: key)
-
-    async def aclose(self) -> None:
-        for auth in self.auths.values():
-            await auth.aclose()
-        for store in self.stores.values():
-            await store.aclose()
-
-
-def _auth(settings: InstanceSettings, secret: Secret, options: ClientOptions) -> Auth:
-    options = attrs.evolve(options, base_url=settings.base_url)
-    if settings.auth == "client":
-        return OAuthClientAuth(settings.client_id or "", secret, domo_instance=settings.instance, options=options)
-    assert settings.instance is not None
-    if settings.auth == "session":
-        return SessionAuth(settings.instance, settings.username or "", secret, options=options)
-    return AccessTokenAuth(settings.instance, secret, options=options)
-
-
-def _store(settings: StoreSettings, url: Secret | None, key: EncryptionKey | None) -> TokenStore:
-    if settings.kind == "redis":
-        assert url is not None
-        lease = settings.lease.total_seconds()
-        return RedisStore(url, lease=lease, prefix=settings.prefix, encryption=key)
-    if settings.kind == "keyring":
-        return KeyringStore(settings.service, encryption=key)
-    return FileStore(settings.path or Path(), encryption=key)
+_PUBLISH_SECONDS = 60.0  # for one publication: it must not keep the next renewal waiting
 
 
 class Charge(ABC):
-    """One credential that is looked after. Its methods are called by one task."""
+    """One credential that is looked after, by one task."""
 
     def __init__(self, name: str, status: CredentialStatus, places: Places) -> None:
         self.name = name
         self.status = status
         self.places = places
 
+    @property
     @abstractmethod
-    async def look(self) -> float:
-        """See that it is fresh, renewing it if its time has come; return the seconds until the next look."""
+    def group(self) -> Hashable:
+        """What it depends on: those with the same group are well or ill together."""
+
+    @property
+    def due_in(self) -> float:
+        """Seconds until it is to be renewed, as far as is known."""
+        return math.inf
+
+    @abstractmethod
+    async def look(self, ahead: float = 0.0) -> float:
+        """See that it is fresh, renewing it if its time has come, or comes within `ahead` seconds.
+
+        Returns: the seconds until the next look. Raises: DomoError.
+        """
 
     @abstractmethod
     async def check(self) -> None:
         """Prove that all it needs is there, changing nothing. Raises: DomoError."""
 
-    async def aclose(self) -> None:  # noqa: B027 - some have nothing under way between two looks
-        """Finish what is under way."""
+    async def begin_anew(self) -> None:  # noqa: B027 - some remember nothing
+        """Forget that something was hopeless: somebody may have mended it."""
+
+    async def aclose(self) -> None:
+        """Finish what is under way. Raises: DomoError, if a token was left in memory only."""
+        self.places.give_up(self.name)
 
 
 class OAuthCharge(Charge):
@@ -143,39 +84,89 @@ class OAuthCharge(Charge):
         super().__init__(name, status, places)
         self.settings = settings
         self.keeper: TokenKeeper | None = None
+        self._secrets: Mapping[str, Secret] = {}  # by which it was made
+        self._hopeless: DomoError | None = None
         self._published: dict[Publication, str] = {}  # fingerprints
 
-    async def look(self) -> float:
+    @property
+    def group(self) -> Hashable:
+        settings = self.settings
+        return settings.store, settings.kind, settings.token_url, settings.issuer, settings.publish
+
+    @property
+    def due_in(self) -> float:
+        return math.inf if self.keeper is None else self.keeper.due_in
+
+    async def look(self, ahead: float = 0.0) -> float:
         keeper = await self._open()
-        token = await keeper.look() or await keeper.get_token()
-        if keeper.due_in <= 0:
-            token = await keeper.renew()
+        token = await keeper.look()
+        if token is None or keeper.due_in <= ahead:
+            token = await self._renewed(keeper, token)
+        self._hopeless = None
+        token = await self._publish(keeper, token)
         self._note(token)
-        await self._publish(token)
-        wait = min(self.settings.check_every.total_seconds(), keeper.due_in)
-        return max(wait, 0.0) * uniform(0.95, 1.0)
+        return min(self.settings.check_every.total_seconds(), keeper.due_in)
 
     async def check(self) -> None:
         keeper = await self._open()
-        await keeper.store.check()
-        await keeper.status()
+        if (found := await keeper.status()).state == "dead":
+            raise InvalidInputError("the refresh token was refused and is presented no more; a new one is needed")
+        if found.state == "empty" and not self._can_begin(keeper):
+            raise InvalidInputError("refresh_token is missing: the store holds none either")
         for publication in self.settings.publish:
-            await _check_account(await self.places.auth(publication.instance), publication.account)
+            await find_account(
+                await self.places.auth(publication.instance), publication.account, publication.provider
+            )
+
+    def _can_begin(self, keeper: TokenKeeper) -> bool:
+        return any(not isinstance(grant, RefreshGrant) or grant.refresh_token for grant in keeper.grants)
+
+    async def begin_anew(self) -> None:
+        self._hopeless = None
 
     async def aclose(self) -> None:
+        await super().aclose()
         if self.keeper is not None:
             await self.keeper.aclose()
 
+    async def _renewed(self, keeper: TokenKeeper, token: OAuthToken | None) -> OAuthToken:
+        """Another token than the one at hand.
+
+        What only a human can mend is not tried again: many a provider locks users whose password is wrong too often.
+        """
+        if self._hopeless is None:
+            try:
+                return await keeper.renew()
+            except DomoError as error:
+                if error.needs_human and not isinstance(error, StoreError):
+                    self._hopeless = error
+                raise
+        if token is not None:
+            raise same_again(self._hopeless)
+        return await keeper.get_token()  # presents nothing, unless the store has something new
+
     async def _open(self) -> TokenKeeper:
-        if self.keeper is None:
-            store = await self.places.store(self.settings.store)
-            self.keeper = await _keeper(self.settings, self.places, store, self.name, self._count)
-        return self.keeper
+        """The keeper; another one, if a store or secret is another since something was hopeless."""
+        store = await self.places.store(self.settings.store)
+        before = self.keeper
+        if before is not None and before.store is store and self._hopeless is None:
+            return before
+        secrets = await self.places.secrets(self.settings.references)
+        if before is not None and before.store is store and secrets == self._secrets:
+            return before
+        keeper = _keeper(self.settings, secrets, store, name=self.name, on_event=self._count, options=self.places.options)
+        self.places.claim(self.name, repr(store), keeper.key)
+        if before is not None:
+            try:
+                await before.aclose()
+            except UnpersistedError as error:
+                await keeper.adopt(error.attached)
+        self.keeper, self._secrets, self._hopeless = keeper, secrets, None
+        return keeper
 
     def _count(self, event: TokenEvent) -> None:
         if event.kind == "succeeded":
             self.status.renewals += 1
-            self.status.last_renewal = event.at
         elif event.kind == "adopted":
             self.status.adopted += 1
         elif event.kind in ("lost", "unpersisted"):
@@ -186,12 +177,35 @@ class OAuthCharge(Charge):
         self.status.expires_at = token.expires_at
         self.status.last_renewal = token.obtained_at
 
-    async def _publish(self, token: OAuthToken) -> None:
-        for publication in self.settings.publish:
-            if self._published.get(publication) == token.fingerprint:
-                continue
-            auth = await self.places.auth(publication.instance)
-            account = await publish_token(auth, publication.account, token, provider=publication.provider)
+    async def _publish(self, keeper: TokenKeeper, token: OAuthToken) -> OAuthToken:
+        """Put it where others read it; return it, or what another keeper has put into the store meanwhile.
+
+        Only who finds his token still in the store after he has written it may rest: a slow keeper must not leave an
+        old token in the place of a newer one.
+        """
+        while any(self._published.get(one) != token.fingerprint for one in self.settings.publish):
+            failures: list[DomoError] = []
+            async with anyio.create_task_group() as group:
+                for publication in self.settings.publish:
+                    group.start_soon(self._publish_in, publication, token, failures)
+            if failures:
+                raise failures[0]
+            token = await keeper.look() or token
+        return token
+
+    async def _publish_in(self, publication: Publication, token: OAuthToken, failures: list[DomoError]) -> None:
+        if self._published.get(publication) == token.fingerprint:
+            return
+        try:
+            with anyio.fail_after(_PUBLISH_SECONDS):
+                auth = await self.places.auth(publication.instance)
+                account = await publish_token(auth, publication.account, token, provider=publication.provider)
+        except TimeoutError:
+            asked = f"publish in {publication.instance}: {publication.account}"
+            failures.append(RequestTimeoutError(f"no answer within {_PUBLISH_SECONDS:.0f} s", asked=asked))
+        except DomoError as error:
+            failures.append(error)
+        else:
             self._published[publication] = token.fingerprint
             place = f"{publication.instance}: account {account.id} ({account.name})"
             if place not in self.status.published:
@@ -205,11 +219,16 @@ class AccessTokenCharge(Charge):
     def __init__(self, name: str, settings: AccessTokenSettings, status: CredentialStatus, places: Places) -> None:
         super().__init__(name, status, places)
         self.settings = settings
+        self._owner_id: int | None = None
 
-    async def look(self) -> float:
+    @property
+    def group(self) -> Hashable:
+        return self.settings.store, self.settings.instance
+
+    async def look(self, ahead: float = 0.0) -> float:
         settings = self.settings
         auth = await self.places.auth(settings.instance)
-        store = await self.places.store(settings.store)
+        store = await self._claimed(auth)
         async with store.lock(self._key(auth)):
             result = await rotate_access_token(
                 auth,
@@ -218,111 +237,108 @@ class AccessTokenCharge(Charge):
                 duration=settings.duration,
                 account=settings.account,
                 provider=settings.provider,
-                min_remaining=settings.min_remaining,
+                min_remaining=settings.min_remaining + timedelta(seconds=ahead),
                 keep_old_for=settings.keep_old_for,
                 allow_external_use=settings.allow_external_use,
             )
         if result.generated is not None:
             self.status.renewals += 1
-            self.status.fingerprint = result.generated.fingerprint
-            self.status.expires_at = result.generated.expires_at
-            self.status.last_renewal = auth.options.clock()
+            self._note(result.generated.fingerprint, result.expires_at)
+            log.info("%s: a new token, %s, is in account %s", self.name, self.status.fingerprint, result.account_id)
         elif result.expires_at is not None and result.expires_at != self.status.expires_at:
             self.status.adopted += 1
-            self.status.fingerprint = None
-            self.status.expires_at = result.expires_at
+            self._note(None, result.expires_at)
         self.status.published = [f"{settings.instance}: account {result.account_id} ({result.account_name})"]
         wait = settings.check_every.total_seconds()
         if (end := self.status.expires_at) is not None:
-            wait = min(wait, self._due_in(end, auth.options.clock()))
-        return max(wait, 0.0) * uniform(1.0, 1.05)  # not before it is due, when a look would be in vain
+            wait = min(wait, (end - settings.min_remaining - auth.options.clock()).total_seconds())
+        return wait
 
     async def check(self) -> None:
         auth = await self.places.auth(self.settings.instance)
-        await (await self.places.store(self.settings.store)).check()
+        await self._claimed(auth)
         await self._owner(auth)
-        await _check_account(auth, self.settings.account)
+        await find_account(auth, self.settings.account, self.settings.provider)
 
-    def _due_in(self, end: datetime, now: datetime) -> float:
-        return (end - self.settings.min_remaining - now + timedelta(milliseconds=50)).total_seconds()
+    def _note(self, fingerprint: str | None, end: datetime | None) -> None:
+        self.status.fingerprint, self.status.expires_at = fingerprint, end
+        self.status.last_renewal = None if end is None else end - self.settings.duration
+
+    async def _claimed(self, auth: Auth) -> TokenStore:
+        store = await self.places.store(self.settings.store)
+        self.places.claim(self.name, self._key(auth))
+        return store
 
     async def _owner(self, auth: Auth) -> int:
         owner = self.settings.owner
-        if isinstance(owner, int):
-            return (await DomoUser.get_by_id(auth, owner)).id
-        return (await DomoUser.get_by_email(auth, owner)).id
+        if self._owner_id is None:
+            by_id = isinstance(owner, int)
+            user = await (DomoUser.get_by_id(auth, owner) if by_id else DomoUser.get_by_email(auth, owner))
+            self._owner_id = user.id
+        return self._owner_id
 
     def _key(self, auth: Auth) -> str:
         parts = ["rotation", auth.place, str(self.settings.owner), self.settings.name]
         return sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-async def _check_account(auth: Auth, account: str | int) -> None:
-    """The instance lets us in; an account given by its id must be there, one given by its name will be made."""
-    await auth.sign_in()
-    if isinstance(account, int):
-        await find_account(auth, str(account))
-    else:
-        await DomoAccount.search(auth, name=account).first()
-
-
-async def _keeper(
-    settings: OAuthSettings,
-    places: Places,
-    store: TokenStore,
-    name: str,
-    on_event: Callable[[TokenEvent], object],
+def _keeper(
+    settings: OAuthSettings, secrets: Mapping[str, Secret], store: TokenStore, *, options: ClientOptions, **more: Any
 ) -> TokenKeeper:
-    """The TokenKeeper that the settings describe."""
-    common: dict[str, Any] = {"store": store, "name": name, "on_event": on_event, "options": places.options}
-    more: dict[str, Any] = {"token_url": settings.token_url} if settings.token_url else {}
+    """The TokenKeeper that the settings describe.
+
+    more:  what it is called, and who is told.
+    """
+    common: dict[str, Any] = {"store": store, **more}
+    address: dict[str, Any] = {"token_url": settings.token_url} if settings.token_url else {}
     if settings.kind == "alteryx":
         return providers.alteryx(
-            access_token=await places.maybe_secret(settings.access_token),
-            refresh_token=await places.maybe_secret(settings.refresh_token),
+            access_token=secrets.get("access_token"),
+            refresh_token=secrets.get("refresh_token"),
             issuer=settings.issuer,
             user=settings.user,
+            options=options,
             **common,
         )
     if settings.kind == "rdp":
-        assert settings.password is not None
-        app_key = settings.app_key
-        if isinstance(app_key, Reference):
-            app_key = (await places.secret(app_key)).reveal()
+        app_key = secrets["app_key"].reveal() if isinstance(settings.app_key, Reference) else settings.app_key
         return providers.rdp(
             settings.username or "",
-            await places.secret(settings.password),
+            secrets["password"],
             app_key or "",
             scope=settings.scope,
             exclusive=settings.exclusive,
-            **more,
+            options=options,
+            **address,
             **common,
         )
-    assert settings.client_id is not None
-    secret = await places.maybe_secret(settings.client_secret)
     if settings.kind == "domo":
-        assert secret is not None
-        return providers.domo(settings.client_id, secret, scope=settings.scope or None, **more, **common)
+        return providers.domo(
+            settings.client_id or "",
+            secrets["client_secret"],
+            scope=settings.scope or None,
+            options=options,
+            **address,
+            **common,
+        )
     client = OAuthClient(
         settings.token_url or "",
         settings.client_id,
-        secret,
-        client_auth=settings.client_auth,  # pyright: ignore[reportArgumentType]
+        secrets.get("client_secret"),
+        client_auth=settings.client_auth,
         scope=settings.scope or None,
-        options=common.pop("options"),
+        options=options,
     )
-    grants = [await _grant(grant, settings, places) for grant in settings.grants]
+    grants = [_grant(grant, settings, secrets) for grant in settings.grants]
     return TokenKeeper(client, grants=grants, user=settings.user, **common)
 
 
-async def _grant(grant: str, settings: OAuthSettings, places: Places) -> Grant:
+def _grant(grant: str, settings: OAuthSettings, secrets: Mapping[str, Secret]) -> Grant:
+    params: dict[str, str | Secret] = {}
+    for name, value in settings.params.items():
+        params[name] = value if isinstance(value, str) else secrets[f"params.{name}"]
     if grant == "refresh_token":
-        return RefreshGrant(
-            await places.maybe_secret(settings.refresh_token),
-            access_token=await places.maybe_secret(settings.access_token),
-            params=settings.params,
-        )
+        return RefreshGrant(secrets.get("refresh_token"), access_token=secrets.get("access_token"), params=params)
     if grant == "password":
-        assert settings.password is not None
-        return PasswordGrant(settings.username or "", await places.secret(settings.password), params=settings.params)
-    return ClientCredentialsGrant(params=settings.params)
+        return PasswordGrant(settings.username or "", secrets["password"], params=params)
+    return ClientCredentialsGrant(params=params)

@@ -2,7 +2,7 @@
 
     [keeper]
     store = "tokens"                  # where tokens live, unless a credential says otherwise
-    check_every = "1m"                # how often each credential is looked at
+    check_every = "1m"                # how often each credential is looked at; with --once, how often that is called
 
     [stores.tokens]
     kind = "file"                     # file, redis or keyring
@@ -41,12 +41,16 @@ from typing import Any
 
 import attrs
 
+from domokit.auth import Instance
+from domokit.connection.options import origin_of
 from domokit.errors import InvalidInputError
+from domokit.oauth.client import checked_endpoint, joined_scope
 from domokit.workflows.keeping.references import Reference
 from domokit.workflows.keeping.table import Table
+from domokit.workflows.token_account import PROVIDERS
 
-_MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-_ACCOUNT_KINDS = ("abstract-credential-store", "domo-access-token")
+_OFTEN, _SELDOM = timedelta(minutes=1), timedelta(minutes=15)
+_MONTH = timedelta(days=30)
 
 
 @attrs.frozen(kw_only=True)
@@ -101,7 +105,14 @@ class OAuthSettings:
     user: str | None = None
     app_key: str | Reference | None = None
     exclusive: bool = True
-    params: Mapping[str, str] = attrs.field(factory=dict)
+    params: Mapping[str, str | Reference] = attrs.field(factory=dict)
+
+    @property
+    def references(self) -> dict[str, Reference]:
+        """All that is given by reference, by the name of the field."""
+        found = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        found |= {f"params.{name}": value for name, value in self.params.items()}
+        return {name: value for name, value in found.items() if isinstance(value, Reference)}
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +142,7 @@ class KeepConfig:
 
     path:         the file.
     status:       where the keeper tells how it goes.
-    at_once:      renewals at the same time at most.
+    at_once:      renewals at the same time at most, of those that share provider, store and instances.
     first_retry:  wait after a first failure; it doubles up to `last_retry`.
     """
 
@@ -147,140 +158,216 @@ class KeepConfig:
     def definition(self, name: str) -> tuple[Any, ...]:
         """All that a credential depends on: if it is the same after a reload, it goes on undisturbed."""
         settings = self.credentials[name]
-        places = [settings.instance] if isinstance(settings, AccessTokenSettings) else []
-        if isinstance(settings, OAuthSettings):
-            places = [publication.instance for publication in settings.publish]
-        return (
-            settings,
-            self.stores[settings.store],
-            tuple(self.instances[place] for place in places),
-            self.first_retry,
-            self.last_retry,
-        )
+        return settings, self.stores[settings.store], *(self.instances[one] for one in self.instances_of(name))
+
+    def instances_of(self, name: str) -> list[str]:
+        """The instances that a credential needs."""
+        return [instance for _, instance in self._named_by(name)]
+
+    def check_names(self) -> None:
+        """Raises: InvalidInputError, if an instance that is named somewhere is not there, or cannot do what it must."""
+        named: list[tuple[str, str]] = []
+        for name, store in self.stores.items():
+            references = {"url": store.url, "encryption": store.encryption}
+            named += [(f"stores.{name}.{field}", one.instance) for field, one in references.items() if one and one.instance]
+        for name in self.credentials:
+            named += [(f"credentials.{name}.{field}", instance) for field, instance in self._named_by(name)]
+        for where, instance in named:
+            if instance not in self.instances:
+                raise InvalidInputError(f"{where} names {instance!r}, which is not under [instances]")
+            if self.instances[instance].auth == "client" and not where.endswith("publish.instance"):
+                raise InvalidInputError(
+                    f"{where} names {instance!r}, which signs in as an API client and can only publish"
+                )
+
+    def _named_by(self, name: str) -> list[tuple[str, str]]:
+        """The fields of a credential that name instances, and which."""
+        settings = self.credentials[name]
+        if isinstance(settings, AccessTokenSettings):
+            return [("instance", settings.instance)]
+        references = [(field, one.instance) for field, one in settings.references.items() if one.instance]
+        return [*(("publish.instance", one.instance) for one in settings.publish), *references]
 
 
 def read_config(path: str | os.PathLike[str]) -> KeepConfig:
     """Read a TOML file. Raises: InvalidInputError, naming what is wrong; nothing is resolved, asked or sent."""
     name = Path(path).expanduser().absolute()
+    found = _config(name)
+    if isinstance(found, str):  # raised here, for the frames below hold what is in the file
+        raise InvalidInputError(found)
+    return found
+
+
+def status_path(path: str | os.PathLike[str]) -> Path:
+    """Where the keeper of a file tells how it goes, even if the file has become unusable meanwhile.
+
+    Raises: InvalidInputError, if it is not there.
+    """
+    name = Path(path).expanduser().absolute()
+    keeper: Any = None
     try:
-        root = Table(tomllib.loads(name.read_text(encoding="utf-8")), "")
+        keeper = tomllib.loads(name.read_text(encoding="utf-8")).get("keeper")
     except OSError as error:
         raise InvalidInputError(f"{name} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{name} is no text in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(f"{name} is not TOML: {error}") from None
+    except ValueError:
+        pass
+    given = keeper.get("status") if isinstance(keeper, dict) else None
+    return name.parent / Path(given if isinstance(given, str) else _usual_status(name)).expanduser()
+
+
+def _usual_status(path: Path) -> str:
+    return f"{path.stem}.status.json"
+
+
+def _config(path: Path) -> KeepConfig | str:
+    """The configuration, or what is wrong with it."""
     try:
-        return _config(root, name)
+        config = _read(Table(tomllib.loads(path.read_text(encoding="utf-8")), ""), path)
+        config.check_names()
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        return f"{path} is no text in UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        return f"{path} is not TOML: {error}"
     except InvalidInputError as error:
-        raise InvalidInputError(f"{name.name}: {error.message}", hint=error.hint) from None
+        return f"{path.name}: {error.message}"
+    return config
 
 
-def _config(root: Table, path: Path) -> KeepConfig:
-    (keeper,) = root.tables("keeper") or [Table({}, "keeper")]
+def _read(root: Table, path: Path) -> KeepConfig:
+    keeper = root.table("keeper")
     stores = {name: _store(table, path.parent) for name, table in root.named("stores").items()}
     instances = {name: _instance(table) for name, table in root.named("instances").items()}
     if not stores:  # beside the configuration, unless it says otherwise
         stores["tokens"] = StoreSettings(kind="file", path=path.with_suffix(".tokens.json"))
-    usual_store = keeper.text("store", default=next(iter(stores)))
-    assert usual_store is not None
-    usual_check = keeper.duration("check_every", default=_MINUTE)
-    status = keeper.text("status", default=f"{path.stem}.status.json")
-    first, last = keeper.duration("first_retry"), keeper.duration("last_retry")
-    at_once = keeper.whole("at_once", default=16)
-    if usual_store not in stores:
-        raise keeper.wrong("store", f"names {usual_store!r}, which is not under [stores]")
+    usual_store = _known_store(keeper, stores, next(iter(stores)))
+    check_every = keeper.maybe_duration("check_every")
+    status = path.parent / Path(keeper.text("status", _usual_status(path))).expanduser()
+    if status in (path, *(store.path for store in stores.values())):
+        raise keeper.wrong("status", "is a file of its own, which the keeper overwrites")
+    first_retry = keeper.duration("first_retry", timedelta(seconds=5))
+    last_retry = keeper.duration("last_retry", timedelta(minutes=5))
+    at_once = keeper.whole("at_once", 8)
     keeper.done()
     credentials: dict[str, CredentialSettings] = {}
     for name, table in root.named("credentials").items():
         kind = table.choice("kind", tuple(_KINDS))
-        store = table.text("store", default=usual_store)
-        if store not in stores:
-            raise table.wrong("store", f"names {store!r}, which is not under [stores]")
-        check_every = table.duration("check_every", default=usual_check)
-        credentials[name] = _KINDS[kind](table, {"kind": kind, "store": store, "check_every": check_every})
+        usual = check_every or (_SELDOM if kind == "access-token" else _OFTEN)
+        common = {
+            "kind": kind,
+            "store": _known_store(table, stores, usual_store),
+            "check_every": table.duration("check_every", usual),
+        }
+        credentials[name] = _KINDS[kind](table, common)
         table.done()
     root.done()
     if not credentials:
         raise InvalidInputError("there is nothing to keep: no [credentials.NAME]")
-    config = KeepConfig(
+    return KeepConfig(
         path=path,
-        status=path.parent / Path(status or "").expanduser(),
+        status=status,
         at_once=at_once,
-        first_retry=first or timedelta(seconds=5),
-        last_retry=last or timedelta(minutes=5),
+        first_retry=first_retry,
+        last_retry=last_retry,
         stores=stores,
         instances=instances,
         credentials=credentials,
     )
-    _check_names(config)
-    return config
+
+
+def _known_store(table: Table, stores: Mapping[str, StoreSettings], usual: str) -> str:
+    name = table.text("store", usual)
+    if name not in stores:
+        raise table.wrong("store", f"names {name!r}, which is not under [stores]")
+    return name
 
 
 def _store(table: Table, base: Path) -> StoreSettings:
     kind = table.choice("kind", ("file", "redis", "keyring"))
-    encryption = table.secret("encryption")
-    settings = StoreSettings(kind=kind, encryption=encryption)
+    settings = StoreSettings(kind=kind, encryption=table.maybe_secret("encryption"))
     if kind == "file":
-        settings = attrs.evolve(settings, path=base / Path(table.needed("path")).expanduser())
+        settings = attrs.evolve(settings, path=base / Path(table.text("path")).expanduser())
     elif kind == "redis":
-        lease = table.duration("lease", default=settings.lease)
-        prefix = table.text("prefix", default=settings.prefix)
-        settings = attrs.evolve(settings, url=table.needed_secret("url"), lease=lease, prefix=prefix)
+        lease = table.duration("lease", settings.lease)
+        prefix = table.text("prefix", settings.prefix)
+        settings = attrs.evolve(settings, url=table.secret("url"), lease=lease, prefix=prefix)
     else:
-        settings = attrs.evolve(settings, service=table.text("service", default=settings.service))
+        settings = attrs.evolve(settings, service=table.text("service", settings.service))
     table.done()
     return settings
 
 
 def _instance(table: Table) -> InstanceSettings:
     auth = table.choice("auth", ("session", "access-token", "client"))
-    instance = table.text("instance", required=auth != "client")
-    base_url = table.text("base_url")
-    if auth == "session":
-        given = {"username": table.needed("username"), "secret": table.needed_secret("password")}
-    elif auth == "access-token":
-        given = {"secret": table.needed_secret("access_token")}
-    else:
-        given = {"client_id": table.needed("client_id"), "secret": table.needed_secret("client_secret")}
+    instance = table.checked("instance", Instance.parse)
+    if instance is None and auth != "client":
+        raise table.wrong("instance", "is missing")
+    username = table.text("username") if auth == "session" else None
+    client_id = table.text("client_id") if auth == "client" else None
+    field = {"session": "password", "access-token": "access_token", "client": "client_secret"}[auth]
+    secret = table.secret(field)
+    if secret.instance is not None:
+        raise table.wrong(field, "cannot be in an account: it is what opens accounts")
+    base_url = table.checked("base_url", origin_of)
     table.done()
-    return InstanceSettings(auth=auth, instance=instance, base_url=base_url, **given)  # pyright: ignore
+    return InstanceSettings(
+        auth=auth, instance=instance, username=username, client_id=client_id, secret=secret, base_url=base_url
+    )
 
 
 def _publications(table: Table) -> tuple[Publication, ...]:
     found: list[Publication] = []
     for one in table.tables("publish"):
-        found.append(
-            Publication(
-                instance=one.needed("instance"),
-                account=one.text_or_number("account"),
-                provider=one.choice("provider", _ACCOUNT_KINDS, default=_ACCOUNT_KINDS[0]),
-            )
-        )
+        instance, account = one.text("instance"), one.name_or_id("account")
+        found.append(Publication(instance=instance, account=account, provider=_provider(one)))
         one.done()
     return tuple(found)
 
 
+def _provider(table: Table) -> str:
+    return table.choice("provider", PROVIDERS, PROVIDERS[0])
+
+
+def _first_tokens(table: Table) -> dict[str, Reference | None]:
+    """What was issued elsewhere, to begin with."""
+    access, refresh = table.maybe_secret("access_token"), table.maybe_secret("refresh_token")
+    if access is not None and refresh is None:
+        raise table.wrong("refresh_token", "is missing: an access_token alone cannot be renewed")
+    return {"access_token": access, "refresh_token": refresh}
+
+
+def _scope(table: Table) -> tuple[str, ...]:
+    scope = table.texts("scope")
+    try:
+        joined_scope(scope)
+    except InvalidInputError:
+        raise table.wrong("scope", "holds something that is not the name of a scope") from None
+    return scope
+
+
+def _endpoint(table: Table, name: str) -> str | None:
+    return table.checked(name, lambda url: checked_endpoint(url, "it"))
+
+
 def _alteryx(table: Table, common: dict[str, Any]) -> OAuthSettings:
     return OAuthSettings(
-        access_token=table.secret("access_token"),
-        refresh_token=table.secret("refresh_token"),
-        issuer=table.text("issuer"),
-        user=table.text("user"),
+        **_first_tokens(table),
+        issuer=_endpoint(table, "issuer"),
+        user=table.maybe("user"),
         publish=_publications(table),
         **common,
     )
 
 
 def _rdp(table: Table, common: dict[str, Any]) -> OAuthSettings:
-    app_key = table.needed("app_key")
     return OAuthSettings(
-        username=table.needed("username"),
-        password=table.needed_secret("password"),
-        app_key=Reference.parse(app_key) or app_key,
-        scope=table.texts("scope") or ("trapi",),
-        exclusive=table.flag("exclusive", default=True) is True,
-        token_url=table.text("token_url"),
+        username=table.text("username"),
+        password=table.secret("password"),
+        app_key=table.text_or_reference("app_key"),
+        scope=_scope(table) or ("trapi",),
+        exclusive=table.flag("exclusive", True),
+        token_url=_endpoint(table, "token_url"),
         publish=_publications(table),
         **common,
     )
@@ -288,59 +375,63 @@ def _rdp(table: Table, common: dict[str, Any]) -> OAuthSettings:
 
 def _domo(table: Table, common: dict[str, Any]) -> OAuthSettings:
     return OAuthSettings(
-        client_id=table.needed("client_id"),
-        client_secret=table.needed_secret("client_secret"),
-        scope=table.texts("scope"),
-        token_url=table.text("token_url"),
+        client_id=table.text("client_id"),
+        client_secret=table.secret("client_secret"),
+        scope=_scope(table),
+        token_url=_endpoint(table, "token_url"),
         publish=_publications(table),
         **common,
     )
 
 
 def _oauth(table: Table, common: dict[str, Any]) -> OAuthSettings:
+    """Any provider. What the grants and the way of authenticating have no use for is not known here."""
     grants = table.texts("grants")
     for grant in grants:
         if grant not in ("refresh_token", "password", "client_credentials"):
-            raise table.wrong("grants", f"knows refresh_token, password and client_credentials, not {grant!r}")
+            raise table.wrong("grants", "knows refresh_token, password and client_credentials")
     if not grants:
         raise table.wrong("grants", "is missing: which ways to a token, in their order")
-    client_auth = table.choice("client_auth", ("basic", "basic-raw", "post", "none"), default="basic")
-    signs_in = "password" in grants
+    token_url = _endpoint(table, "token_url")
+    if token_url is None:
+        raise table.wrong("token_url", "is missing")
+    client_auth = table.choice("client_auth", ("basic", "basic-raw", "post", "none"), "basic")
+    given: dict[str, Any] = {}
+    if client_auth != "none":
+        given["client_secret"] = table.secret("client_secret")
+    if "password" in grants:
+        given |= {"username": table.text("username"), "password": table.secret("password")}
+    if "refresh_token" in grants:
+        given |= _first_tokens(table)
     return OAuthSettings(
-        token_url=table.needed("token_url"),
-        client_id=table.needed("client_id"),
-        client_secret=table.secret("client_secret", required=client_auth != "none"),
+        token_url=token_url,
+        client_id=table.text("client_id"),
         client_auth=client_auth,
-        scope=table.texts("scope"),
+        scope=_scope(table),
         grants=grants,
-        username=table.text("username", required=signs_in),
-        password=table.secret("password", required=signs_in),
-        access_token=table.secret("access_token"),
-        refresh_token=table.secret("refresh_token"),
-        user=table.text("user"),
+        user=table.maybe("user"),
         params=table.params("params"),
         publish=_publications(table),
+        **given,
         **common,
     )
 
 
 def _access_token(table: Table, common: dict[str, Any]) -> AccessTokenSettings:
-    duration = table.duration("duration", default=30 * _DAY)
-    min_remaining = table.duration("min_remaining", default=duration / 4 if duration else None)
-    assert duration is not None
-    assert min_remaining is not None
+    duration = table.duration("duration", _MONTH)
+    min_remaining = table.duration("min_remaining", duration / 4)
     if min_remaining >= duration:
         raise table.wrong("min_remaining", "must be less than duration, or every look would make a new token")
     return AccessTokenSettings(
-        instance=table.needed("instance"),
-        owner=table.text_or_number("owner"),
-        name=table.needed("name"),
+        instance=table.text("instance"),
+        owner=table.name_or_id("owner"),
+        name=table.text("name"),
         duration=duration,
         min_remaining=min_remaining,
-        account=table.text_or_number("account"),
-        provider=table.choice("provider", _ACCOUNT_KINDS, default=_ACCOUNT_KINDS[0]),
-        keep_old_for=table.duration("keep_old_for"),
-        allow_external_use=table.flag("allow_external_use"),
+        account=table.name_or_id("account"),
+        provider=_provider(table),
+        keep_old_for=table.maybe_duration("keep_old_for"),
+        allow_external_use=table.maybe_flag("allow_external_use"),
         **common,
     )
 
@@ -352,19 +443,3 @@ _KINDS: Mapping[str, Callable[[Table, dict[str, Any]], CredentialSettings]] = {
     "oauth": _oauth,
     "access-token": _access_token,
 }
-
-
-def _check_names(config: KeepConfig) -> None:
-    """Every instance that is named must be there."""
-    for name, settings in config.credentials.items():
-        if isinstance(settings, AccessTokenSettings):
-            named = [(settings.instance, f"credentials.{name}.instance")]
-        else:
-            named = [(one.instance, f"credentials.{name}.publish.instance") for one in settings.publish]
-        for instance, where in named:
-            if instance not in config.instances:
-                raise InvalidInputError(f"{where} names {instance!r}, which is not under [instances]")
-            if config.instances[instance].auth == "client":
-                raise InvalidInputError(
-                    f"{where} names {instance!r}: an API client can neither read nor keep tokens there"
-                )

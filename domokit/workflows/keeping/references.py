@@ -12,9 +12,12 @@ from domokit._secrets import Secret
 from domokit.auth import Auth
 from domokit.entities.account_config import AbstractCredentialStore
 from domokit.entities.accounts import DomoAccount
-from domokit.errors import InvalidInputError, MissingCredentialError, StoreUnsafeError
+from domokit.errors import MissingCredentialError, StoreUnsafeError
+from domokit.stores.keyring import Keyring
 
-_FORM = re.compile(r"(env|file|keyring|account):(.+)", re.DOTALL)
+KINDS = ("env", "file", "keyring", "account")
+
+_FORM = re.compile(rf"({'|'.join(KINDS)}):(.+)", re.DOTALL)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -22,9 +25,10 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class Reference:
     """Where a secret is. It can be shown.
 
-    kind, place:  'env' and a name; 'file' and a path (one line end at its end is dropped); 'keyring' and
-                  'SERVICE/NAME'; 'account' and 'INSTANCE/ACCOUNT' with '#MEMBER' for a member of it, where INSTANCE
-                  is a name in the configuration and ACCOUNT an id or a name.
+    kind, place:  'env' and a name; 'file' and a path (one line end at its end is dropped; nobody else may be able to
+                  read it); 'keyring' and 'SERVICE/NAME'; 'account' and 'INSTANCE/ACCOUNT' with '#MEMBER' for another
+                  member than the access token, where INSTANCE is a name in the configuration and ACCOUNT an id or a
+                  name.
     """
 
     kind: str
@@ -45,11 +49,16 @@ class Reference:
     def __str__(self) -> str:
         return f"{self.kind}:{self.place}"
 
-    async def resolve(self, base: Path, auths: "dict[str, Auth]") -> Secret:
-        """The secret. Raises: MissingCredentialError, naming the reference; and what reading an account raises.
+    @property
+    def instance(self) -> str | None:
+        """The instance of the configuration that is asked; None, if none is."""
+        return self.place.partition("/")[0] if self.kind == "account" else None
 
-        base:   what a relative path is relative to.
-        auths:  who signs in at each instance of the configuration.
+    async def resolve(self, base: Path, auth: Auth | None = None) -> Secret:
+        """The secret. Raises: MissingCredentialError, naming the reference; and what reading the place raises.
+
+        base:  what a relative path is relative to.
+        auth:  who signs in at `instance`.
         """
         if self.kind == "env":
             found = _from_env(self.place)
@@ -57,36 +66,39 @@ class Reference:
             found = await to_thread.run_sync(_from_file, base, self.place)
         elif self.kind == "keyring":
             service, _, name = self.place.partition("/")
-            found = await to_thread.run_sync(_from_keyring, service, name)
+            found = await to_thread.run_sync(Keyring(service).get, name)
         else:
-            found = await self._from_account(auths)
+            assert auth is not None
+            found = await self._from_account(auth)
         if not found:
             raise MissingCredentialError(f"{self} holds nothing")
         return found
 
-    async def _from_account(self, auths: "dict[str, Auth]") -> Secret | None:
-        instance, _, rest = self.place.partition("/")
-        name, _, member = rest.partition("#")
-        if instance not in auths:
-            raise InvalidInputError(f"{self}: there is no instance {instance!r} in the configuration")
-        auth = auths[instance]
-        account = await find_account(auth, name)
-        config = await account.get_config(unmask=True)
+    async def _from_account(self, auth: Auth) -> Secret | None:
+        name, _, member = self.place.partition("/")[2].partition("#")
+        config = await (await self._account(auth, name)).get_config(unmask=True)
+        if config.is_masked:
+            raise MissingCredentialError(
+                f"{self} comes masked", hint="Allow its use outside of Domo, and share it with this user."
+            )
         if isinstance(config, AbstractCredentialStore):
-            members = config.decoded() or {}
-            value = members.get(member or "access_token", None if member else config.credentials)
+            members = config.decoded()
+            whole = None if member else config.credentials  # of a text that is no JSON object
+            value = whole if members is None else members.get(member or "access_token")
         else:
             value = config.fields.get(member or "domoAccessToken")
         return value if isinstance(value, Secret) else None
 
-
-async def find_account(auth: Auth, name: str) -> DomoAccount:
-    """The account of an id or a name. Raises: MissingCredentialError, if there is none."""
-    if name.isdecimal():
-        return await DomoAccount.get_by_id(auth, int(name))
-    if (found := await DomoAccount.search(auth, name=name).first()) is None:
-        raise MissingCredentialError(f"there is no account {name!r} that {auth!r} can see")
-    return found
+    async def _account(self, auth: Auth, name: str) -> DomoAccount:
+        if name.isdecimal():
+            return await DomoAccount.get_by_id(auth, int(name))
+        found = list(await DomoAccount.search(auth, name=name))
+        if not found:
+            raise MissingCredentialError(f"{self}: there is no account {name!r} that {auth!r} can see")
+        if len(found) > 1:
+            ids = ", ".join(str(account.id) for account in found)
+            raise MissingCredentialError(f"{self}: several accounts are called so: {ids}", hint="Name one by its id.")
+        return found[0]
 
 
 def _from_env(name: str) -> Secret | None:
@@ -107,15 +119,3 @@ def _from_file(base: Path, name: str) -> Secret | None:
         raise MissingCredentialError(f"file:{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise MissingCredentialError(f"file:{path} is no text") from None
-
-
-def _from_keyring(service: str, name: str) -> Secret | None:
-    try:
-        import keyring
-        from keyring.errors import KeyringError
-    except ModuleNotFoundError:
-        raise InvalidInputError("keyring: references need a package", hint="pip install 'domokit[keyring]'") from None
-    try:
-        return Secret(keyring.get_password(service, name) or "") or None
-    except KeyringError as error:
-        raise MissingCredentialError(f"keyring:{service}/{name}: {type(error).__name__}") from None

@@ -1,85 +1,107 @@
 """Reads one table of a configuration file, member by member; what is wrong or left over is named by its path."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any
 
+from domokit._secrets import is_secret_name
 from domokit.errors import InvalidInputError
-from domokit.workflows.keeping.references import Reference
+from domokit.workflows.keeping.references import KINDS, Reference
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST = timedelta(days=36_500)
+_BY_REFERENCE = "is a secret and is given by reference: env:NAME, file:PATH, keyring:SERVICE/NAME or account:…"
 
 
 class Table:
     """The members of a table, each to be asked for once, and `done()` at the end.
 
-    where:  its path, such as 'credentials.nightly'.
+    where:  its path, such as 'credentials.nightly'; empty for the whole file.
     """
 
     def __init__(self, members: Any, where: str) -> None:
         if not isinstance(members, Mapping):
             raise InvalidInputError(f"{where} must be a table")
-        self._members: dict[str, Any] = dict(members)  # pyright: ignore[reportUnknownArgumentType]
+        self._members: dict[str, Any] = dict(members)
         self._asked: list[str] = []
         self.where = where
 
-    def text(self, name: str, *, default: str | None = None, required: bool = False) -> str | None:
-        value = self._take(name, required=required)
-        if value is None:
-            return default
-        if not isinstance(value, str) or not value.strip():
+    def maybe(self, name: str) -> str | None:
+        """A text, or None where there is none."""
+        value = self._take(name)
+        if value is not None and (not isinstance(value, str) or not value.strip()):
             raise self.wrong(name, "must be a text")
         return value
 
-    def needed(self, name: str) -> str:
-        text = self.text(name, required=True)
-        assert text is not None
-        return text
-
-    def choice(self, name: str, choices: Sequence[str], *, default: str | None = None) -> str:
-        value = self.text(name, default=default, required=default is None)
-        if value is None or value not in choices:
-            raise self.wrong(name, f"is one of {', '.join(choices)}{_near(str(value), choices)}")
+    def text(self, name: str, default: str | None = None) -> str:
+        """A text, which must be there unless there is a default."""
+        value = self.maybe(name) or default
+        if value is None:
+            raise self._missing(name)
         return value
 
-    def secret(self, name: str, *, required: bool = False) -> Reference | None:
-        """A reference to a secret. A value is refused, and not shown."""
-        value = self._take(name, required=required)
-        if value is None:
-            return None
+    def checked(self, name: str, check: Callable[[str], object], default: str | None = None) -> str | None:
+        """A text that `check` has nothing against; it raises InvalidInputError otherwise."""
+        value = self.maybe(name) or default
+        if value is not None:
+            try:
+                check(value)
+            except InvalidInputError as error:
+                raise self.wrong(name, f"will not do: {error.message}") from None
+        return value
+
+    def choice(self, name: str, choices: Sequence[str], default: str | None = None) -> str:
+        value = self.text(name, default)
+        if value not in choices:
+            raise self.wrong(name, f"is one of {', '.join(choices)}{_near(value, choices)}")
+        return value
+
+    def maybe_secret(self, name: str) -> Reference | None:
+        """A reference to a secret, or None where there is none. A value is refused, and not shown."""
+        value = self._take(name)
         reference = Reference.parse(value) if isinstance(value, str) else None
-        del value  # it may be the secret itself, and a traceback may show what is here
+        if value is not None and reference is None:
+            raise self.wrong(name, _BY_REFERENCE)
+        return reference
+
+    def secret(self, name: str) -> Reference:
+        reference = self.maybe_secret(name)
         if reference is None:
-            raise self.wrong(
-                name, "is a secret and is given by reference: env:NAME, file:PATH, keyring:SERVICE/NAME or account:…"
-            )
+            raise self._missing(name)
         return reference
 
-    def needed_secret(self, name: str) -> Reference:
-        reference = self.secret(name, required=True)
-        assert reference is not None
-        return reference
+    def text_or_reference(self, name: str) -> str | Reference:
+        """What some keep secret and others do not."""
+        return self._as_reference(name, self.text(name))
 
-    def duration(self, name: str, *, default: timedelta | None = None) -> timedelta | None:
+    def duration(self, name: str, default: timedelta) -> timedelta:
         """'90s', '10m', '1h', '7d'; a bare number would leave the unit to guesses."""
+        return self.maybe_duration(name) or default
+
+    def maybe_duration(self, name: str) -> timedelta | None:
         value = self._take(name)
         if value is None:
-            return default
+            return None
         found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-        if found is None or float(found[1]) == 0:
+        seconds = float(found[1]) * _UNITS[found[2]] if found else 0
+        if not 0 < seconds <= _LONGEST.total_seconds():
             raise self.wrong(name, "must be a duration with its unit, such as '90s', '10m', '1h' or '7d'")
-        return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+        return timedelta(seconds=seconds)
 
-    def flag(self, name: str, *, default: bool | None = None) -> bool | None:
+    def maybe_flag(self, name: str) -> bool | None:
         value = self._take(name)
         if value is not None and not isinstance(value, bool):
             raise self.wrong(name, "must be true or false")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.maybe_flag(name)
         return default if value is None else value
 
-    def whole(self, name: str, *, default: int) -> int:
+    def whole(self, name: str, default: int) -> int:
         value = self._take(name)
         if value is None:
             return default
@@ -87,30 +109,35 @@ class Table:
             raise self.wrong(name, "must be a whole number above 0")
         return value
 
-    def text_or_number(self, name: str) -> str | int:
-        value = self._take(name, required=True)
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
+    def name_or_id(self, name: str) -> str | int:
+        value = self._take(name)
+        if value is None:
+            raise self._missing(name)
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
             raise self.wrong(name, "must be a name or a number")
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of texts, or one text with spaces between."""
         value = self._take(name)
-        if isinstance(value, str):
-            return tuple(value.split())
         if value is None:
             return ()
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):  # pyright: ignore
+        if isinstance(value, str):
+            return tuple(value.split())
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             raise self.wrong(name, "must be a text or a list of texts")
-        return tuple(value)  # pyright: ignore[reportUnknownArgumentType]
+        return tuple(value)
+
+    def table(self, name: str) -> "Table":
+        """A table; an empty one where there is none."""
+        value = self._take(name)
+        return Table({} if value is None else value, self._path(name))
 
     def tables(self, name: str) -> "list[Table]":
         """One table, or a list of them."""
         value = self._take(name)
-        if value is None:
-            return []
-        many: list[Any] = value if isinstance(value, list) else [value]
-        return [Table(one, f"{self.where}.{name}") for one in many]
+        many: list[Any] = value if isinstance(value, list) else [] if value is None else [value]
+        return [Table(one, self._path(name)) for one in many]
 
     def named(self, name: str) -> "dict[str, Table]":
         """The tables under a heading, by their names."""
@@ -119,16 +146,16 @@ class Table:
             return {}
         if not isinstance(value, Mapping):
             raise self.wrong(name, "must hold tables")
-        prefix = f"{self.where}.{name}" if self.where else name
-        return {str(key): Table(one, f"{prefix}.{key}") for key, one in value.items()}  # pyright: ignore
+        return {str(key): Table(one, f"{self._path(name)}.{key}") for key, one in value.items()}
 
-    def params(self, name: str) -> dict[str, str]:
-        value = self._take(name)
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value.values()):  # pyright: ignore
-            raise self.wrong(name, "must be a table of texts")
-        return {str(key): str(one) for key, one in value.items()}  # pyright: ignore
+    def params(self, name: str) -> dict[str, str | Reference]:
+        """Texts by name; those with the name of a secret by reference."""
+        inner = self.table(name)
+        found = {key: inner._as_reference(key, inner.text(key)) for key in list(inner._members)}
+        for key, value in found.items():
+            if is_secret_name(key) and not isinstance(value, Reference):
+                raise inner.wrong(key, _BY_REFERENCE)
+        return found
 
     def done(self) -> None:
         """Raises: InvalidInputError, if there is a member that nobody asked for."""
@@ -138,12 +165,19 @@ class Table:
     def wrong(self, name: str, what: str) -> InvalidInputError:
         return InvalidInputError(f"{self._path(name)} {what}")
 
-    def _take(self, name: str, *, required: bool = False) -> Any:
+    def _missing(self, name: str) -> InvalidInputError:
+        near = get_close_matches(name, self._members, n=1)
+        return self.wrong(name, "is missing" + (f"; is it what {near[0]!r} means?" if near else ""))
+
+    def _take(self, name: str) -> Any:
         self._asked.append(name)
-        value = self._members.pop(name, None)
-        if value is None and required:
-            raise self.wrong(name, "is missing")
-        return value
+        return self._members.pop(name, None)
+
+    def _as_reference(self, name: str, text: str) -> str | Reference:
+        found = Reference.parse(text)
+        if found is None and text.strip().startswith(tuple(f"{kind}:" for kind in KINDS)):
+            raise self.wrong(name, _BY_REFERENCE)
+        return found or text
 
     def _path(self, name: str) -> str:
         return f"{self.where}.{name}" if self.where else name
