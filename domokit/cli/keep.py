@@ -3,11 +3,11 @@
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import anyio
 import typer
 from typer.core import TyperGroup
 
@@ -16,18 +16,23 @@ from domokit.cli.output import Output
 from domokit.cli.report import FAILED, errors_reported
 
 if TYPE_CHECKING:
+    import anyio
+
     from domokit.workflows.keeping import Finding, KeepStatus
 
 _COLUMNS = ("name", "kind", "state", "last_renewal", "expires_at", "next_at", "renewals", "adopted", "failures")
+_ENVIRONMENT = "Environment: what the file refers to as env:NAME."
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to keep; see the README.")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to keep, where, and for whom.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document. Errors are JSON on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log everything, on stderr; it holds no secrets.")]
 
 
 def keep(
     config: ConfigFile,
-    once: Annotated[bool, typer.Option("--once", help="Renew what is due, and end: for cron.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Renew what is due before the next time (check_every), and end: for cron.")
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Prove that file, references, stores and accounts are good; change nothing.")
     ] = False,
@@ -38,78 +43,95 @@ def keep(
 
     OAuth tokens of providers are renewed and published into Domo accounts, access tokens of Domo's own are rotated.
     Each has its own schedule; one that fails does not hold up the others. Several keepers may share a store. The file
-    is reread when it changes, or on SIGHUP. How it goes: domokit keep status CONFIG.toml
+    is reread when it changes, or on SIGHUP, and what fails is then tried at once.
+
+    How it goes: domokit keep status CONFIG.toml
+
+    Example: domokit keep keep.toml
     """
     if once and check:
         raise typer.BadParameter("--once and --check exclude each other")
     with errors_reported(as_json=json, verbose=verbose):
+        import anyio
+
         from domokit.workflows.keeping import Keeping, read_config
 
-        settings = read_config(config)
-        if not (once or check or verbose):
-            _log_to_stderr()
-        keeping = Keeping(settings)
+        keeping = Keeping(read_config(config))
         out = Output(as_json=json)
         if check:
             _show_findings(out, anyio.run(keeping.check))
         elif once:
-            result = anyio.run(keeping.once)
-            _show_status(out, result)
-            if any(one.last_error for one in result.credentials):
+            status = anyio.run(_until_told, lambda stop, _: keeping.once(stop))
+            _show_status(out, status)
+            if any(one.state != "fresh" or one.last_error for one in status.credentials):
                 raise typer.Exit(FAILED)
         else:
-            anyio.run(_run_until_told, keeping.run)
+            with _log_on_stderr(wanted=not verbose):
+                anyio.run(_until_told, lambda stop, reload: keeping.run(stop, reload=reload))
 
 
 def keep_status(config: ConfigFile, json: Json = False, verbose: Verbose = False) -> None:
     """Show what a keeper told last: of each credential the last renewal, the next look, and the last error.
 
     Exit code 1 if a credential is failing or no keeper is at work.
+
+    Example: domokit keep status keep.toml
     """
     with errors_reported(as_json=json, verbose=verbose):
-        from domokit.workflows.keeping import read_config, read_status
+        from domokit.workflows.keeping import read_status, status_path
 
-        settings = read_config(config)
-        found = read_status(settings.status)
+        found = read_status(status_path(config))
         _show_status(Output(as_json=json), found)
         if not found.is_running or any(one.state == "failing" for one in found.credentials):
             raise typer.Exit(FAILED)
 
 
-async def _run_until_told(run: Callable[..., Awaitable[Any]]) -> None:
-    """Run until SIGTERM or SIGINT; SIGHUP has the configuration reread."""
-    stop, reread = anyio.Event(), False
+async def _until_told(work: "Callable[[anyio.Event, Callable[[], bool]], Awaitable[KeepStatus]]") -> "KeepStatus":
+    """What `work` gives. It is told of SIGTERM and SIGINT (stop; the second breaks it off), and of SIGHUP (reload)."""
+    import anyio
+
+    stop, told = anyio.Event(), set[signal.Signals]()
 
     def reload() -> bool:
-        nonlocal reread
-        wanted, reread = reread, False
-        return wanted
+        was_told = bool(told)
+        told.clear()
+        return was_told
 
     async def listen() -> None:
-        nonlocal reread
-        wanted = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])]
-        with anyio.open_signal_receiver(*wanted) as signals:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for number in signals:
-                if number in (signal.SIGINT, signal.SIGTERM):
-                    if stop.is_set():  # told twice: renewals under way still end by themselves, in their threads
-                        group.cancel_scope.cancel()
-                    stop.set()
+                if number == signal.SIGHUP:
+                    told.add(number)
+                elif stop.is_set():
+                    group.cancel_scope.cancel()
                 else:
-                    reread = True
+                    stop.set()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(listen)
-        await run(stop, reload=reload)
+        if sys.platform != "win32":  # there Ctrl-C breaks it off, and token requests are finished all the same
+            group.start_soon(listen)
+        status = await work(stop, reload)
         group.cancel_scope.cancel()
+        return status
+    raise typer.Exit(FAILED)
 
 
-def _log_to_stderr() -> None:
+@contextmanager
+def _log_on_stderr(*, wanted: bool) -> Generator[None]:
     """A keeper's log is its face: it is shown without being asked for."""
+    log = logging.getLogger("domokit")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    log = logging.getLogger("domokit")
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    before = log.level
+    if wanted:
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        if wanted:
+            log.removeHandler(handler)
+            log.setLevel(before)
 
 
 def _show_findings(out: Output, findings: "list[Finding]") -> None:
@@ -140,15 +162,20 @@ def _show_status(out: Output, status: "KeepStatus") -> None:
 
 
 class _KeepGroup(TyperGroup):
-    """`keep CONFIG.toml` and `keep status CONFIG.toml`: what is no command is the file."""
+    """`keep CONFIG.toml` and `keep status CONFIG.toml`: what is no command is the file; options may stand before it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         words = [arg for arg in args if not arg.startswith("-")]
-        return super().parse_args(ctx, ["run", *args] if words and words[0] not in self.commands else args)
+        command = words[0] if words and words[0] in self.commands else "run"
+        if args:
+            if command in words:
+                args.remove(command)
+            args = [command, *args]
+        return super().parse_args(ctx, args)
 
 
 def add_to(root: typer.Typer) -> None:
     group = typer.Typer(cls=_KeepGroup, no_args_is_help=True, help=help_text(keep))
-    group.command("run", help=help_text(keep))(keep)
-    group.command("status", help=help_text(keep_status))(keep_status)
+    group.command("run", help=help_text(keep), epilog=_ENVIRONMENT)(keep)
+    group.command("status", help=help_text(keep_status), epilog=_ENVIRONMENT)(keep_status)
     root.add_typer(group, name="keep")

@@ -109,6 +109,10 @@ class RedisStore(TokenStore):
 
     reach: ClassVar[Reach] = "hosts"
 
+    # Defaults for an object that is being built, which a traceback may show.
+    address: str = ""
+    prefix: str = ""
+
     def __init__(
         self,
         url: str | Secret,
@@ -124,6 +128,7 @@ class RedisStore(TokenStore):
         self.prefix = prefix
         self.encryption = encryption
         self.server: _Server = _Server(url)
+        self.address = self.server.address
         self.held: set[_RedisLock] = set()
         self._versions = Versions()
         self._policy_known = False
@@ -147,7 +152,7 @@ class RedisStore(TokenStore):
         await in_thread(self.server.close)
 
     def __repr__(self) -> str:
-        return f"RedisStore({self.server.address!r}, prefix={self.prefix!r})"
+        return f"RedisStore({self.address!r}, prefix={self.prefix!r})"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a RedisStore is not pickled: its URL may hold a password; make one on the other side")
@@ -175,7 +180,7 @@ class RedisStore(TokenStore):
         )
         if found is None:
             return None
-        where = f"{self.name(key, 'entry')} in {self.server.address}"
+        where = f"{self.name(key, 'entry')} in {self.address}"
         member, content, version = found
         if not version:
             raise StoreCorruptError(f"{where} is not an entry of domokit's", hint="Look what it is, or use a prefix.")
@@ -220,7 +225,8 @@ class RedisStore(TokenStore):
         start, end = self.prefix + "{", "}:entry"
         pattern = "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in start) + "*" + end
         names = self.server.ask(lambda redis: [_text(one) for one in redis.scan_iter(match=pattern, count=1000)])
-        return sorted({name[len(start) : -len(end)] for name in names})
+        keys = {name[len(start) : -len(end)] for name in names}
+        return sorted(key for key in keys if "{" not in key)  # that would be one of a longer prefix
 
     def make_room(self, key: str, size: int) -> None:
         """Take up memory of the server for what will be written under this key's lock."""
@@ -241,7 +247,7 @@ class RedisStore(TokenStore):
             log.warning(
                 "%s drops entries when its memory is full (maxmemory-policy %s): tokens and locks may vanish; "
                 "it should be noeviction",
-                self.server.address,
+                self.address,
                 policy,
             )
 
@@ -277,7 +283,7 @@ class _RedisLock(StoreLock):
         return None if self._holder else self
 
     def holder(self) -> str:
-        return f"{_name_of(self._holder)} holds the lock of {self.key} in {self._store.server.address}"
+        return f"{_name_of(self._holder)} holds the lock of {self.key} in {self._store.address}"
 
     async def let_go(self) -> None:
         try:
@@ -331,6 +337,8 @@ class _RedisLock(StoreLock):
 class _Server:
     """The connections to a server. Its address, all that is shown, is without user and password."""
 
+    address: str = ""
+
     def __init__(self, url: Secret) -> None:
         self._client = _client(url)
         given: dict[str, Any] = self._client.connection_pool.connection_kwargs
@@ -338,9 +346,7 @@ class _Server:
         if "path" in given:
             self.address = f"unix://{given['path']}"
         else:
-            self.address: str = (
-                f"redis://{given.get('host', 'localhost')}:{given.get('port', 6379)}/{given.get('db') or 0}"
-            )
+            self.address = f"redis://{given.get('host', 'localhost')}:{given.get('port', 6379)}/{given.get('db') or 0}"
 
     def __repr__(self) -> str:
         return f"<{self.address}>"

@@ -32,6 +32,7 @@ import os
 import resource
 import select
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -199,7 +200,7 @@ class Process:
         elif trouble == "outlived":
             while threading.main_thread().is_alive():
                 await anyio.sleep(0.005)
-        elif trouble == "fork" and (child := self.forked()) == 0:
+        elif trouble == "fork" and self.forked() == 0:
             say(did="lives on")
             time.sleep(LONGEST)
         if self.order.get("die") == ["request", ""]:
@@ -265,11 +266,11 @@ class Process:
             token = self.keeper.get_token_blocking()
         return token
 
-    async def keep(self, stop, pause=0.01):
+    async def keep(self, stop, pause=0.02):
         """Ask again and again until there is a file `stop`."""
         return await self.kept(self.keeper.get_token, anyio.sleep, stop, pause)
 
-    def keep_blocking(self, stop, pause=0.01):
+    def keep_blocking(self, stop, pause=0.02):
 
         async def get():
             return self.keeper.get_token_blocking()
@@ -371,11 +372,21 @@ class Process:
 
 async def warm_up():
     """Fail to get a token: whatever is imported on the way is there for all who are forked, of whatever user."""
-    client = OAuthClient("http://127.0.0.1:1/token", "id", "secret", options=ClientOptions(timeout=0.1))
-    with tempfile.TemporaryDirectory() as directory:
+
+    def refuse():
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryDirectory() as directory:
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        client = OAuthClient(f"http://127.0.0.1:{listener.getsockname()[1]}/token", "id", "secret")
         keeper = TokenKeeper(client, grants=[RefreshGrant("none")], store=FileStore(directory + "/tokens.json"))
         with contextlib.suppress(DomoError):
             await keeper.get_token()
+        thread.join()
 
 
 def begin(order):

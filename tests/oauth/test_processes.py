@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from domokit.stores import FileStore
-
 from .keeping import CLIENT_SECRET, PASSWORD, USER, Keepers, Processes, fingerprint, needs_fork, until
 from .server import OAuthServer
 

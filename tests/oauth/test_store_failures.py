@@ -1,18 +1,17 @@
-"""Stores that cannot be written, fill up, hang or vanish, and locks whose holder is dead or asleep; in real processes."""
+"""Stores that cannot be written, fill up, hang or vanish; locks whose holder is dead or asleep. In real processes."""
 
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.redis_server import RedisServer
 
-from .keeping import PASSWORD, USER, Keepers, Processes, fingerprint, needs_fork, until
+from .keeping import Keepers, Processes, fingerprint, needs_fork, until
 from .server import OAuthServer
 
 pytestmark = needs_fork
@@ -305,8 +304,8 @@ def test_a_redis_that_has_forgotten_everything_leads_nobody_to_spend_twice(serve
     forgotten.touch()
     running.finish()
     assert not server.reuses
-    first, *later = map(fingerprint, on_redis.family.access)
-    assert {one["token"] for one in running.did("get")[1:]} <= set(later)
+    later = {*map(fingerprint, on_redis.family.access[1:])}
+    assert {one["token"] for one in running.did("get")[1:]} <= later
 
 
 # -- locks whose holder is dead
@@ -443,13 +442,14 @@ def test_a_holder_whose_lease_lapsed_puts_its_own_aside_where_another_has_renewe
     leased.run("get", seed=leased.issue())
     holder = leased.start("get", "renew", "get", stop=["answer", "before"])
     holder.wait_for(did="stop")
+    leased.lapse()
     leased.let_time_pass(601)
     other = leased.run("get")
     theirs = fingerprint(leased.family.access[2])
     assert other.did("get")[0]["token"] == theirs
     holder.signal(signal.SIGCONT)
     holder.finish()
-    assert holder.events("parked")
+    assert holder.events("parked"), holder.said
     assert holder.did("get")[1]["token"] == theirs
     record = leased.record()
     assert record.token.fingerprint == theirs

@@ -4,13 +4,13 @@ import json
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
+from random import uniform
 from typing import Any
 
 import anyio
-import attrs
 
 from domokit._secrets import Secret
 from domokit.auth import Auth, ClientOptions
@@ -69,8 +69,9 @@ class Charge(ABC):
     async def check(self) -> None:
         """Prove that all it needs is there, changing nothing. Raises: DomoError."""
 
-    async def begin_anew(self) -> None:  # noqa: B027 - some remember nothing
-        """Forget that something was hopeless: somebody may have mended it."""
+    @abstractmethod
+    def begin_anew(self) -> None:
+        """Forget what was hopeless, or looked up before: somebody may have mended it."""
 
     async def aclose(self) -> None:
         """Finish what is under way. Raises: DomoError, if a token was left in memory only."""
@@ -86,12 +87,14 @@ class OAuthCharge(Charge):
         self.keeper: TokenKeeper | None = None
         self._secrets: Mapping[str, Secret] = {}  # by which it was made
         self._hopeless: DomoError | None = None
+        self._is_suspect = False  # whether the secrets are to be compared with what is there now
         self._published: dict[Publication, str] = {}  # fingerprints
 
     @property
     def group(self) -> Hashable:
         settings = self.settings
-        return settings.store, settings.kind, settings.token_url, settings.issuer, settings.publish
+        instances = frozenset(publication.instance for publication in settings.publish)
+        return settings.store, settings.kind, settings.token_url, settings.issuer, instances
 
     @property
     def due_in(self) -> float:
@@ -103,9 +106,8 @@ class OAuthCharge(Charge):
         if token is None or keeper.due_in <= ahead:
             token = await self._renewed(keeper, token)
         self._hopeless = None
-        token = await self._publish(keeper, token)
-        self._note(token)
-        return min(self.settings.check_every.total_seconds(), keeper.due_in)
+        await self._publish(keeper, keeper.ready() or token)
+        return min(_jittered(self.settings.check_every), keeper.due_in)
 
     async def check(self) -> None:
         keeper = await self._open()
@@ -114,15 +116,13 @@ class OAuthCharge(Charge):
         if found.state == "empty" and not self._can_begin(keeper):
             raise InvalidInputError("refresh_token is missing: the store holds none either")
         for publication in self.settings.publish:
-            await find_account(
-                await self.places.auth(publication.instance), publication.account, publication.provider
-            )
+            await find_account(await self.places.auth(publication.instance), publication.account, publication.provider)
 
     def _can_begin(self, keeper: TokenKeeper) -> bool:
         return any(not isinstance(grant, RefreshGrant) or grant.refresh_token for grant in keeper.grants)
 
-    async def begin_anew(self) -> None:
-        self._hopeless = None
+    def begin_anew(self) -> None:
+        self._hopeless, self._is_suspect = None, True
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -139,29 +139,33 @@ class OAuthCharge(Charge):
                 return await keeper.renew()
             except DomoError as error:
                 if error.needs_human and not isinstance(error, StoreError):
-                    self._hopeless = error
+                    self._hopeless, self._is_suspect = error, True
                 raise
         if token is not None:
             raise same_again(self._hopeless)
         return await keeper.get_token()  # presents nothing, unless the store has something new
 
     async def _open(self) -> TokenKeeper:
-        """The keeper; another one, if a store or secret is another since something was hopeless."""
+        """The keeper; another one, if the store or a secret is another by now."""
         store = await self.places.store(self.settings.store)
         before = self.keeper
-        if before is not None and before.store is store and self._hopeless is None:
+        if before is not None and before.store is store and not self._is_suspect:
             return before
         secrets = await self.places.secrets(self.settings.references)
+        self._is_suspect = self._hopeless is not None
         if before is not None and before.store is store and secrets == self._secrets:
             return before
-        keeper = _keeper(self.settings, secrets, store, name=self.name, on_event=self._count, options=self.places.options)
+        keeper = _keeper(
+            self.settings, secrets, store, name=self.name, on_event=self._count, options=self.places.options
+        )
         self.places.claim(self.name, repr(store), keeper.key)
         if before is not None:
             try:
                 await before.aclose()
             except UnpersistedError as error:
                 await keeper.adopt(error.attached)
-        self.keeper, self._secrets, self._hopeless = keeper, secrets, None
+        self.keeper, self._secrets = keeper, secrets
+        self._hopeless, self._is_suspect = None, False
         return keeper
 
     def _count(self, event: TokenEvent) -> None:
@@ -177,21 +181,24 @@ class OAuthCharge(Charge):
         self.status.expires_at = token.expires_at
         self.status.last_renewal = token.obtained_at
 
-    async def _publish(self, keeper: TokenKeeper, token: OAuthToken) -> OAuthToken:
-        """Put it where others read it; return it, or what another keeper has put into the store meanwhile.
+    async def _publish(self, keeper: TokenKeeper, token: OAuthToken) -> None:
+        """Put it where others read it.
 
         Only who finds his token still in the store after he has written it may rest: a slow keeper must not leave an
-        old token in the place of a newer one.
+        old token in the place of a newer one that another has published.
         """
+        self._note(token)
         while any(self._published.get(one) != token.fingerprint for one in self.settings.publish):
             failures: list[DomoError] = []
             async with anyio.create_task_group() as group:
                 for publication in self.settings.publish:
                     group.start_soon(self._publish_in, publication, token, failures)
+            for failure in failures[1:]:
+                log.warning("%s: %s", self.name, failure)
             if failures:
                 raise failures[0]
             token = await keeper.look() or token
-        return token
+            self._note(token)
 
     async def _publish_in(self, publication: Publication, token: OAuthToken, failures: list[DomoError]) -> None:
         if self._published.get(publication) == token.fingerprint:
@@ -221,6 +228,9 @@ class AccessTokenCharge(Charge):
         self.settings = settings
         self._owner_id: int | None = None
 
+    def begin_anew(self) -> None:
+        self._owner_id = None
+
     @property
     def group(self) -> Hashable:
         return self.settings.store, self.settings.instance
@@ -249,7 +259,7 @@ class AccessTokenCharge(Charge):
             self.status.adopted += 1
             self._note(None, result.expires_at)
         self.status.published = [f"{settings.instance}: account {result.account_id} ({result.account_name})"]
-        wait = settings.check_every.total_seconds()
+        wait = _jittered(settings.check_every)
         if (end := self.status.expires_at) is not None:
             wait = min(wait, (end - settings.min_remaining - auth.options.clock()).total_seconds())
         return wait
@@ -280,6 +290,11 @@ class AccessTokenCharge(Charge):
     def _key(self, auth: Auth) -> str:
         parts = ["rotation", auth.place, str(self.settings.owner), self.settings.name]
         return sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _jittered(wait: timedelta) -> float:
+    """Somewhat less, so that many credentials do not go in step for ever."""
+    return wait.total_seconds() * uniform(0.9, 1.0)
 
 
 def _keeper(

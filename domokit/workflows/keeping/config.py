@@ -44,7 +44,7 @@ import attrs
 from domokit.auth import Instance
 from domokit.connection.options import origin_of
 from domokit.errors import InvalidInputError
-from domokit.oauth.client import checked_endpoint, joined_scope
+from domokit.oauth.client import ClientAuth, checked_endpoint, joined_scope
 from domokit.workflows.keeping.references import Reference
 from domokit.workflows.keeping.table import Table
 from domokit.workflows.token_account import PROVIDERS
@@ -94,7 +94,7 @@ class OAuthSettings:
     token_url: str | None = None
     client_id: str | None = None
     client_secret: Reference | None = None
-    client_auth: str = "basic"
+    client_auth: ClientAuth = "basic"
     scope: tuple[str, ...] = ()
     grants: tuple[str, ...] = ()
     username: str | None = None
@@ -169,7 +169,9 @@ class KeepConfig:
         named: list[tuple[str, str]] = []
         for name, store in self.stores.items():
             references = {"url": store.url, "encryption": store.encryption}
-            named += [(f"stores.{name}.{field}", one.instance) for field, one in references.items() if one and one.instance]
+            named += [
+                (f"stores.{name}.{field}", one.instance) for field, one in references.items() if one and one.instance
+            ]
         for name in self.credentials:
             named += [(f"credentials.{name}.{field}", instance) for field, instance in self._named_by(name)]
         for where, instance in named:
@@ -396,7 +398,7 @@ def _oauth(table: Table, common: dict[str, Any]) -> OAuthSettings:
     if token_url is None:
         raise table.wrong("token_url", "is missing")
     client_auth = table.choice("client_auth", ("basic", "basic-raw", "post", "none"), "basic")
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"client_auth": client_auth}
     if client_auth != "none":
         given["client_secret"] = table.secret("client_secret")
     if "password" in grants:
@@ -406,7 +408,6 @@ def _oauth(table: Table, common: dict[str, Any]) -> OAuthSettings:
     return OAuthSettings(
         token_url=token_url,
         client_id=table.text("client_id"),
-        client_auth=client_auth,
         scope=_scope(table),
         grants=grants,
         user=table.maybe("user"),

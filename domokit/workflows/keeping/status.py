@@ -76,7 +76,7 @@ class KeepStatus:
             except ProcessLookupError:
                 return False
             except PermissionError:
-                return True
+                pass  # it is another user's
         return utc_now() - self.written_at < _SILENT
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def read_status(path: Path) -> KeepStatus:
         ) from None
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise InvalidInputError(f"{path} is not the status of a keeper") from None
 
 
