@@ -74,7 +74,9 @@ class Errand(Generic[V]):
         self._work = work
         self._guard = threading.Lock()
         self._waiting: list[tuple[EventLoopToken, anyio.Event]] = []
-        self._thread = threading.Thread(target=copy_context().run, args=(self._run, _running_loop()), name=name)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run, home_loop() or _running_loop()), name=name
+        )
 
     def start(self) -> None:
         self._thread.start()

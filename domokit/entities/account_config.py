@@ -182,7 +182,7 @@ def read_config(provider_type: str, answer: Mapping[str, Any]) -> AccountConfig:
     fields = {name: read_value(name, value) for name, value in answer.items() if _is_value(value)}
     if provider_type == AbstractCredentialStore.PROVIDER_TYPE and "credentials" in fields:
         return AbstractCredentialStore(fields["credentials"])
-    if provider_type == DomoAccessTokenConfig.PROVIDER_TYPE and "domoAccessToken" in fields:
+    if provider_type == DomoAccessTokenConfig.PROVIDER_TYPE and fields.get("domoAccessToken"):
         return DomoAccessTokenConfig(fields["domoAccessToken"], fields.get("username"), fields.get("password"))
     return AccountConfig(provider_type, fields)
 

@@ -407,9 +407,9 @@ class TokenKeeper:
         run = self._run(refused, is_denied)
         try:
             token = await run.run()
-        except Exception as error:
+        except BaseException as error:
             self._unsaved = run.unsaved
-            self._fail(error, run.version)
+            self._fail(error if isinstance(error, Exception) else _again(error), run.version)
             self._hold_on(run)
             raise
         self._unsaved = run.unsaved
@@ -507,7 +507,7 @@ class TokenKeeper:
         if self._on_event is not None:
             try:
                 self._on_event(event)
-            except Exception:  # an onlooker's fault must not cost a token
+            except (Exception, SystemExit):  # an onlooker's fault must not cost a token
                 log.exception("on_event failed")
 
     def _after_fork(self) -> None:

@@ -583,7 +583,11 @@ class Renewal:
 
     async def _give_way(self, token: OAuthToken, spent: Secret | None) -> bool:
         """Another, who took the lock over, has written: if it was only a note, ours stands; else ours is put aside."""
+        ours = self.record
         await self.read()
+        if self.version is None:  # somebody has deleted it: ours is all that is known, with what must not come back
+            self.record = ours
+            return True
         if self._knows(token):  # the other was us, in a try that was said to have failed
             return True
         if (refresh := self.record.refresh_token) is None or refresh == spent:

@@ -21,9 +21,8 @@ from domokit.entities.base import class_for
 from domokit.errors import InvalidInputError, UnsupportedByAuth
 from domokit.oauth.token import OAuthToken, revealed
 from domokit.routes.product.accounts import get_account_config
-from domokit.workflows.token_account import PROVIDERS, Target
+from domokit.workflows.token_account import ENTRIES, PROVIDERS, Target
 
-ENTRIES = "domokit"  # the member under which an `AccountStore` keeps its entries
 _CREDENTIALS, _ACCESS_TOKEN = PROVIDERS
 _PUBLISHED = ("access_token", "token_type", "scope", "expires_at")
 _SETTABLE = ("username", "password")  # what an account of domo-access-token has besides

@@ -21,6 +21,8 @@ from domokit.routes.product.accounts import update_account_config
 
 PROVIDERS = (AbstractCredentialStore.PROVIDER_TYPE, DomoAccessTokenConfig.PROVIDER_TYPE)
 
+ENTRIES = "domokit"  # the member under which an `AccountStore` keeps its entries
+
 Target = DomoAccount | int | str
 
 
@@ -61,9 +63,18 @@ class TokenAccount:
     async def prepare(self) -> None:
         """Look up all that will be written besides the token: nothing stands between having it and storing it."""
         self._username = (await class_for(self.auth, "USER").get_by_id(self.auth, self.owner_id)).email
-        if self.account is not None and self.account.provider_type == AbstractCredentialStore.PROVIDER_TYPE:
-            config = await self._get_config()
-            self._members = (config.decoded() or {}) if isinstance(config, AbstractCredentialStore) else {}
+        if self.account is None:
+            return
+        config = await self._get_config()
+        if isinstance(config, AbstractCredentialStore):
+            self._members = config.decoded() or {}
+        password = config.fields.get("password") if config is not None else None
+        holds_entries = isinstance(password, Secret) and password.reveal().startswith(f'{{"{ENTRIES}"')
+        if ENTRIES in self._members or holds_entries:
+            raise InvalidInputError(
+                f"{self} belongs to an AccountStore, whose tokens a rotation would overwrite",
+                hint="Use another account.",
+            )
 
     async def read(self) -> tuple[Secret | None, int | None]:
         """The token that the account holds, and its id where it is noted; None for what is masked or not there."""

@@ -43,6 +43,16 @@ class Running:
     def signal(self, number):
         os.kill(self.pid, number)
 
+    def stop(self):
+        """Put it to sleep, and return once all of its threads are."""
+        self.signal(signal.SIGSTOP)
+        until(lambda: set(self._states()) <= {"T"})
+
+    def _states(self):
+        for one in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):  # a thread that has ended
+                yield one.read_text().rpartition(")")[2].split()[0]
+
     def find(self, **like):
         return [one for one in self.said if like.items() <= one.items()]
 

@@ -107,7 +107,7 @@ class Watching:
         if self.stop_at == (self.writing, where):
             self.stop_at = ("", "")
             say(did="stop")
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread goes no further, whatever the load
 
     def remaining(self):
         """Seconds that the stored access token lives yet, as far as this process can know."""

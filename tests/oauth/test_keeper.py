@@ -3,6 +3,7 @@
 import json
 import pickle
 import stat
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -10,10 +11,12 @@ import pytest
 
 from domokit import Secret
 from domokit.errors import (
+    DomoError,
     GrantDeadError,
     InvalidInputError,
     MissingCredentialError,
     OutcomeUnknown,
+    RefreshTokenLost,
     StoreConflictError,
     StoreCorruptError,
     StoreUnavailableError,
@@ -21,7 +24,9 @@ from domokit.errors import (
     UnpersistedError,
 )
 from domokit.oauth import (
+    AskGrant,
     ClientCredentialsGrant,
+    OAuthClient,
     OAuthToken,
     PasswordGrant,
     RefreshGrant,
@@ -33,7 +38,6 @@ from domokit.stores import FileStore, MemoryStore
 
 from .helpers import (
     CLIENT,
-    PASSWORD,
     USER,
     Events,
     Flaky,
@@ -51,8 +55,9 @@ from .helpers import (
 
 
 @pytest.fixture(autouse=True)
-def _state(monkeypatch, tmp_path):
+def _quick_and_apart(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("domokit.oauth.renewal._SAVES", (0.0, 0.01, 0.02, 0.03))
 
 
 # -- when it renews
@@ -113,7 +118,6 @@ async def test_the_windows_are_scaled_to_the_lifetime(server, clock, lifetime, s
         await keeper.get_token()
         held = keeper._held
         softs.add(held.hard + hard - held.soft)
-        assert held.hard <= keeper.due_in + held.soft + lifetime
     assert len(softs) == 5  # jitter
     assert all(0.8 * soft - 1e-6 <= one <= 1.2 * soft + 1e-6 for one in softs)
 
@@ -279,7 +283,7 @@ async def test_clients_users_scopes_and_audiences_in_one_store_do_not_mix(server
         client_for(server),
         client_for(server, scope="a b"),
         client_for(server, scope="a"),
-        TokenKeeper(client_for(server), grants=[password()]).client.__class__(server.token_url, "second", "s"),
+        OAuthClient(server.token_url, "second", "s"),
     ]
     keepers = [TokenKeeper(client, grants=[ClientCredentialsGrant()], store=store) for client in clients]
     keepers += [
@@ -309,11 +313,9 @@ def test_the_key_stays_as_it_is():
     """What is in people's stores is found again."""
 
     def key(user="", resources=(), **options):
-        from domokit.oauth import OAuthClient
-
         return OAuthClient("https://login.example.com/token", "id", "s", **options).key(user, resources)
 
-    assert key() == "5ef7ab26f3a5dcfa39b05cc1d4e3a7b6" or len(key()) == 32
+    assert key() == "85f228ee3ce18a56b440a9fe55cb6c68"
     assert key(scope="b a") == key(scope=["a", "b", "a"])
     assert key(resources=[("audience", "x")]) == key(resources=[("audience", "x"), ("audience", "x")])
     different = [
@@ -462,9 +464,10 @@ async def test_events_and_counters(server, clock):
     assert (await keeper.status()).state == "dead"
 
 
-async def test_an_onlooker_that_fails_hurts_nobody(server, clock):
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+async def test_an_onlooker_that_fails_hurts_nobody(server, clock, error):
     def fail(event):
-        raise RuntimeError("no interest")
+        raise error("no interest")
 
     keeper = keeper_for(server, seed(server), clock=clock, on_event=fail)
     await keeper.get_token()
@@ -476,19 +479,24 @@ async def test_an_onlooker_that_fails_hurts_nobody(server, clock):
     await assert_newest_is_stored(keeper, server)
 
 
-async def test_an_onlooker_that_ends_its_thread_ends_nobody_elses(server):
-    def leave(event):
+async def test_whoever_ends_the_thread_ends_no_caller(server):
+    asked = []
+
+    async def leave():
+        asked.append(1)
         raise SystemExit
 
-    keeper = keeper_for(server, ClientCredentialsGrant(), on_event=leave)
-    with pytest.raises(Exception, match="SystemExit"):
-        await keeper.get_token()
+    keeper = keeper_for(server, AskGrant(leave))
+    for _ in range(5):
+        with pytest.raises(DomoError, match="SystemExit"):
+            await keeper.get_token()
+    assert len(asked) == 1
 
 
 def test_what_is_given_wrongly_is_refused(server):
     client = client_for(server)
     for grants in ([], [PasswordGrant], ["password"]):
-        with pytest.raises(InvalidInputError, match="^grants"):
+        with pytest.raises(InvalidInputError, match="grants: "):
             TokenKeeper(client, grants=grants)
 
 
@@ -507,8 +515,8 @@ async def test_revoking(server, clock, monkeypatch):
 
     grant = seed(server)
     keeper = keeper_for(server, grant, clock=clock)
+    await keeper.get_token()
     with pytest.raises(InvalidInputError, match="revocation_url"):
-        await keeper.get_token()
         await keeper.revoke()
     keeper.client.revoke = revoke
     await keeper.renew()
@@ -525,11 +533,6 @@ async def test_revoking(server, clock, monkeypatch):
 
 
 # -- stores that fail
-
-
-def is_token_of(number):
-    """Fails every save from this call on."""
-    return lambda call, record: call >= number
 
 
 async def test_failing_before_nothing_is_sent(server, clock):
@@ -735,8 +738,7 @@ async def test_a_rescue_place_that_cannot_be_read_is_nothing_to_stop_for(server,
         await keeper.renew()
     clock.advance(101)
     await keeper.get_token()
-    assert_newest = await record_of(keeper)
-    assert assert_newest.token.access_token.reveal() == server.families[0].access[-1]
+    assert (await record_of(keeper)).token.access_token.reveal() == server.families[0].access[-1]
     assert "no such place" in caplog.text
 
 
@@ -797,7 +799,8 @@ async def test_a_holder_whose_lease_has_lapsed_overwrites_nothing_newer(server, 
 
     def overtake(request):
         if request.number == 1:
-            anyio.run(quick.get_token)
+            with nullcontext() if grace else pytest.raises(RefreshTokenLost):
+                anyio.run(quick.get_token)
 
     server.on_acted = overtake
     token = await late.get_token()
@@ -809,7 +812,6 @@ async def test_a_holder_whose_lease_has_lapsed_overwrites_nothing_newer(server, 
         assert parked.access_token.reveal() == server.requests[0].access_token
         # When what is stored dies, what was put aside is taken, without a request as long as it lives.
         server.on_acted = None
-        await quick.store.delete("nothing")
         sent = server.count()
         server.fail("status", status=400, body={"error": "invalid_grant"})
         again = await quick.renew()
@@ -819,6 +821,7 @@ async def test_a_holder_whose_lease_has_lapsed_overwrites_nothing_newer(server, 
     else:
         assert len(server.reuses) == 1
         assert record.token.access_token == token.access_token
+        assert record.parked == []
 
 
 async def test_a_note_of_another_is_no_newer_token(server, clock):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
@@ -337,6 +338,28 @@ async def test_a_server_that_hangs(server):
     assert (found.text, found.version) == (Secret("new"), version)
     with pytest.raises(errors.StoreConflictError):
         await store.save("k", Secret("newer"), replacing=None)
+
+
+async def test_a_request_is_sent_twice_at_most():
+    """By the package `redis` itself it would be sent again and again, after ever longer waits."""
+    connections = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up():
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    connections.append(connection)
+                    connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        store = RedisStore(f"redis://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(errors.StoreUnavailableError):
+            await store.load("k")
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert len(connections) == 2
 
 
 async def test_an_answer_that_is_lost_after_the_server_acted(redis_url, prefix, monkeypatch):

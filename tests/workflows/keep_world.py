@@ -23,8 +23,8 @@ class Time:
     Nothing here lives so short that it could die of a slow machine.
     """
 
-    def __init__(self, monkeypatch, server, sandbox):
-        self.server, self.sandbox = server, sandbox
+    def __init__(self, monkeypatch, sandbox, *servers):
+        self.sandbox, self.servers = sandbox, servers
         self.passed = 0.0
         self.stepped = 0.0  # by which the wall clock of the keeper is wrong
         for module in ("keeper", "client"):
@@ -35,8 +35,10 @@ class Time:
 
     def passes(self, seconds):
         self.passed += seconds
-        self.server.advance(seconds)
         self.sandbox.clock.advance(seconds)
+        for server in self.servers:
+            server.advance(seconds)
+            server.date_ahead += seconds
 
 
 class World:
@@ -127,8 +129,8 @@ class World:
     def _publish(self, name, wanted):
         return {"instance": "acme", "account": f"{name} token"} if wanted else None
 
-    def _add(self, name, **fields):
-        self.sections[name] = {field: value for field, value in fields.items() if value is not None}
+    def _add(self, credential, **fields):
+        self.sections[credential] = {field: value for field, value in fields.items() if value is not None}
 
     # -- the configuration
 
@@ -165,6 +167,7 @@ class World:
         stop = anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: keeping.run(stop, **more))
+            await until(lambda: keeping.status.credentials, "it has begun")
             yield stop
             stop.set()
 
@@ -184,6 +187,10 @@ class World:
         if self.sections[name]["kind"] == "access-token":
             return self.sandbox.signs_in(token) == self.sandbox.admin.id
         return self.server.is_alive(token)
+
+    def newest(self, user):
+        """The newest access token that the provider has issued to a user."""
+        return [family for family in self.server.families if family.user == user][-1].access[-1]
 
     async def stored(self):
         """The keys in the file."""

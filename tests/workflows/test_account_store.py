@@ -27,6 +27,7 @@ from domokit import (
     SessionAuth,
     dry_run,
     errors,
+    rotate_access_token,
     override,
 )
 from domokit._runtime import state_directory
@@ -1122,3 +1123,25 @@ async def test_no_secret_is_shown_when_the_account_is_refused(place, caplog):
 def test_a_store_is_not_pickled(domo_sandbox):
     with pytest.raises(TypeError, match="pickled"):
         pickle.dumps(AccountStore(session_auth(domo_sandbox), NAME))
+
+
+@pytest.mark.parametrize("provider", ["abstract-credential-store", "domo-access-token"])
+async def test_a_rotation_does_not_write_into_the_account_of_a_store(domo_sandbox, sessions, provider):
+    auth = sessions(domo_sandbox)
+    store = AccountStore(auth, "kept here", provider=provider)
+    await store.save("k", Secret("text"), replacing=None)
+    with pytest.raises(errors.InvalidInputError, match="belongs to an AccountStore"):
+        await rotate_access_token(
+            auth, owner_id=domo_sandbox.admin.id, name="n", account="kept here", provider=provider, duration=1
+        )
+    assert await store.keys() == ["k"]
+
+
+async def test_an_account_whose_token_is_empty_can_be_read(domo_sandbox, sessions):
+    auth = sessions(domo_sandbox)
+    store = AccountStore(auth, "kept here", provider="domo-access-token")
+    await store.save("k", Secret("text"), replacing=None)
+    await store.delete("k")
+    account = await DomoAccount.search(auth, name="kept here").first()
+    config = await account.get_config(unmask=True)
+    assert not config.fields["domoAccessToken"]

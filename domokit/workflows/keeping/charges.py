@@ -169,11 +169,11 @@ class OAuthCharge(Charge):
         return keeper
 
     def _count(self, event: TokenEvent) -> None:
-        if event.kind == "succeeded":
+        if event.kind in ("succeeded", "unpersisted"):
             self.status.renewals += 1
         elif event.kind == "adopted":
             self.status.adopted += 1
-        elif event.kind in ("lost", "unpersisted"):
+        if event.kind in ("lost", "unpersisted"):
             self.status.last_error, self.status.last_error_at = str(event), event.at
 
     def _note(self, token: OAuthToken) -> None:
