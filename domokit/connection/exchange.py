@@ -282,7 +282,11 @@ class Connection:
                 raise
         whole: httpx.Response | None = None
         if got is not None:
-            whole = httpx.Response(got.status_code, headers=got.headers, content=bytes(content), request=request)
+            try:
+                whole = httpx.Response(got.status_code, headers=got.headers, content=bytes(content), request=request)
+            except httpx.DecodingError as caught:  # compressed against our wish, and not even as it says
+                lost = lost or caught
+                whole = httpx.Response(got.status_code, content=bytes(content), request=request)
             log.debug("%s -> %d in %.0f ms", asked, got.status_code, (time.monotonic() - began) * 1000)
             if recorders := _recorders.get():
                 answer = _answer(request, whole, time.monotonic() - began)

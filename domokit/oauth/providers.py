@@ -36,7 +36,9 @@ def domo(
 
     more:  what else `TokenKeeper` takes, such as on_event.
     """
-    client_secret = Password(client_secret)
+    client_secret = Password(client_secret or "")
+    if not client_secret:
+        raise InvalidInputError("client_secret is missing")
     client = OAuthClient(token_url, client_id, client_secret, scope=scope, options=options)
     return TokenKeeper(client, grants=[ClientCredentialsGrant()], store=store, **more)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from domokit import _runtime
 from domokit.cli import connect
 
 
@@ -23,6 +24,7 @@ def test_where_it_is_kept(monkeypatch, name, environment, expected):
 
     System.name = name
     monkeypatch.setattr(connect, "os", System)
+    monkeypatch.setattr(_runtime, "os", System)
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
     assert connect.state_file() == Path(expected)

@@ -43,9 +43,8 @@ class Running:
     def signal(self, number):
         os.kill(self.pid, number)
 
-    def stop(self):
-        """Put it to sleep, and return once all of its threads are."""
-        self.signal(signal.SIGSTOP)
+    def sleeps(self):
+        """Return once all of its threads are stopped."""
         until(lambda: set(self._states()) <= {"T"})
 
     def _states(self):

@@ -356,7 +356,8 @@ def stopped_in_flight(keepers, **order):
 
     def stop(request):
         until(lambda: started)
-        started[0].stop()
+        started[0].signal(signal.SIGSTOP)
+        started[0].sleeps()
 
     server.on_request = stop
     started.append(keepers.start("get", "renew", "get", **order))
@@ -427,7 +428,7 @@ def test_a_holder_whose_lease_lapsed_may_store_what_it_has_got(server, leased):
     leased.run("get", seed=leased.issue())
     holder = leased.start("get", "renew", "get", stop=["answer", "before"])
     holder.wait_for(did="stop")
-    holder.stop()  # all of it
+    holder.sleeps()
     other = leased.run("get", "renew", "get")
     assert other.did("renew")[0]["error"] == "OutcomeUnknown"
     holder.signal(signal.SIGCONT)
@@ -443,7 +444,7 @@ def test_a_holder_whose_lease_lapsed_puts_its_own_aside_where_another_has_renewe
     leased.run("get", seed=leased.issue())
     holder = leased.start("get", "renew", "get", stop=["answer", "before"])
     holder.wait_for(did="stop")
-    holder.stop()  # all of it
+    holder.sleeps()
     leased.lapse()
     leased.let_time_pass(601)
     other = leased.run("get")

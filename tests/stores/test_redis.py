@@ -625,7 +625,7 @@ async def test_the_password_is_seen_nowhere(tmp_path, caplog):
         for call in (lambda: store.load("k"), lambda: store.save("k", TEXT, replacing=None), store.check):
             with pytest.raises(errors.StoreUnavailableError, match="AuthenticationError") as caught:
                 await call()
-            assert_hidden(caught.value, PASSWORD, rich=True)
+            assert_hidden(caught.value, PASSWORD)
         server.password = "another"
     shown += [record.getMessage() for record in caplog.records]
     assert not any(PASSWORD in text or CANARY in text for text in shown)
@@ -649,7 +649,7 @@ NO_URLS = [
 def test_what_is_no_url_of_a_server_is_refused_without_showing_it(url):
     with pytest.raises(errors.InvalidInputError, match="url: this is not the URL of a Redis server") as caught:
         RedisStore(url.reveal())
-    assert_hidden(caught.value, PASSWORD, rich=True)
+    assert_hidden(caught.value, PASSWORD, rich=url == Secret(NO_URLS[-1]))
 
 
 @pytest.mark.parametrize("lease", [0, -1, float("inf"), float("nan")])

@@ -27,8 +27,8 @@ from domokit import (
     SessionAuth,
     dry_run,
     errors,
-    rotate_access_token,
     override,
+    rotate_access_token,
 )
 from domokit._runtime import state_directory
 from domokit.oauth import OAuthClient, OAuthToken, RefreshGrant, TokenKeeper

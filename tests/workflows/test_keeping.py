@@ -233,6 +233,7 @@ async def test_of_200_credentials_only_those_fail_that_must(world, time, server,
         async with world.at_work(keeping):
             await until(lambda: are(keeping, "fresh"), "all are fresh at first", 120)
             count = failing.count(), hanging.count()
+            print("all fresh")
             failing.fail("status", times=None)
             hanging.fail("hang", times=None)
             broken.store_fails()
@@ -244,6 +245,7 @@ async def test_of_200_credentials_only_those_fail_that_must(world, time, server,
                 lambda: all(of(keeping, name).renewals > before[name] for name in fine), "the others are renewed", 120
             )
             assert all(of(keeping, name).state == "fresh" for name in fine)
+            print("renewed", real_time.monotonic() - began)
             assert all(world.lives(name) for name in (*good[:5], "nightly"))
             ill = bad["failing"] + bad["down"] + bad["redis"]
             await until(lambda: all(of(keeping, name).state == "failing" for name in ill), "the ill are found out")
@@ -252,12 +254,15 @@ async def test_of_200_credentials_only_those_fail_that_must(world, time, server,
             elapsed = real_time.monotonic() - began
             assert all(looks.get(name, 0) <= 3 + elapsed for name in ill)
             assert failing.count() - count[0] <= sum(looks[name] for name in bad["failing"])
-            assert hanging.count() - count[1] <= len(bad["hanging"])
+            assert hanging.count() - count[1] <= 2 * sum(looks.get(name, 0) for name in bad["hanging"])
 
             failing.heal()
             hanging.heal()
             broken.store_works()
+            print("healed", real_time.monotonic() - began)
+            time.passes(0.11 * LIFETIME)  # the end of what was renewed with an answer that never came
             await until(lambda: are(keeping, "fresh"), "all are fresh again", 120)
+            print("fresh", real_time.monotonic() - began)
         assert [len(one.reuses) for one in servers] == [0, 0, 0]
         for one in servers:
             last = [family for family in one.families if family.alive]

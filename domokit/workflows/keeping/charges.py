@@ -15,7 +15,15 @@ import anyio
 from domokit._secrets import Secret
 from domokit.auth import Auth, ClientOptions
 from domokit.entities.users import DomoUser
-from domokit.errors import DomoError, InvalidInputError, RequestTimeoutError, StoreError, UnpersistedError, same_again
+from domokit.errors import (
+    DomoError,
+    InvalidInputError,
+    OutcomeUnknown,
+    RequestTimeoutError,
+    StoreError,
+    UnpersistedError,
+    same_again,
+)
 from domokit.oauth import (
     ClientCredentialsGrant,
     Grant,
@@ -87,6 +95,7 @@ class OAuthCharge(Charge):
         self.keeper: TokenKeeper | None = None
         self._secrets: Mapping[str, Secret] = {}  # by which it was made
         self._hopeless: DomoError | None = None
+        self._doubt: tuple[DomoError, str] | None = None  # and the fingerprint of the token that goes on meanwhile
         self._is_suspect = False  # whether the secrets are to be compared with what is there now
         self._published: dict[Publication, str] = {}  # fingerprints
 
@@ -105,8 +114,11 @@ class OAuthCharge(Charge):
         token = await keeper.look()
         if token is None or keeper.due_in <= ahead:
             token = await self._renewed(keeper, token)
-        self._hopeless = None
-        await self._publish(keeper, keeper.ready() or token)
+        token = keeper.ready() or token
+        await self._publish(keeper, token)
+        if self._doubt is not None and self._doubt[1] == token.fingerprint:
+            raise same_again(self._doubt[0])
+        self._hopeless = self._doubt = None
         return min(_jittered(self.settings.check_every), keeper.due_in)
 
     async def check(self) -> None:
@@ -138,6 +150,8 @@ class OAuthCharge(Charge):
             try:
                 return await keeper.renew()
             except DomoError as error:
+                if isinstance(error, OutcomeUnknown) and token is not None:
+                    self._doubt = error, token.fingerprint
                 if error.needs_human and not isinstance(error, StoreError):
                     self._hopeless, self._is_suspect = error, True
                 raise
