@@ -100,9 +100,12 @@ class TokenStoreConformance(ABC):
 
     They need no plugin: each test runs event loops of its own, under asyncio and, where that is installed, under trio.
     What `make_store` needs of fixtures it finds on `self`, where a fixture of the subclass, with autouse=True, puts it.
+
+    patience:  seconds to wait for a lock that ought to be free; less than the lease of a lock that ends by itself.
     """
 
     __test__: ClassVar[bool] = False
+    patience: ClassVar[float] = 5.0
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -355,7 +358,7 @@ class TokenStoreConformance(ABC):
                 with pytest.raises(StoreBusyError):
                     async with store.lock("k", timeout=0):
                         pass
-            async with other.lock("k", timeout=5):
+            async with other.lock("k", timeout=self.patience):
                 pass
 
         self._run(tmp_path, check)
@@ -367,12 +370,12 @@ class TokenStoreConformance(ABC):
             async with store.lock("k"):
                 pass
             with pytest.raises(KeyError):
-                async with other.lock("k", timeout=1):
+                async with other.lock("k", timeout=self.patience):
                     raise KeyError
             with anyio.move_on_after(0.1):
-                async with store.lock("k", timeout=1):
+                async with store.lock("k", timeout=self.patience):
                     await anyio.sleep(60)
-            async with other.lock("k", timeout=1):
+            async with other.lock("k", timeout=self.patience):
                 pass
 
         self._run(tmp_path, check)
@@ -386,13 +389,13 @@ class TokenStoreConformance(ABC):
                     async with other.lock("k"):
                         raise AssertionError("two have it")
                 assert scope.cancelled_caught
-            async with other.lock("k", timeout=1):
+            async with other.lock("k", timeout=self.patience):
                 pass
             for number in range(20):  # at the instant in which it is got, too
                 with anyio.move_on_after(0.0003 * number):
                     async with store.lock("k"):
                         await anyio.sleep(60)
-                async with other.lock("k", timeout=1):
+                async with other.lock("k", timeout=self.patience):
                     pass
 
         self._run(tmp_path, check)
@@ -415,14 +418,18 @@ class TokenStoreConformance(ABC):
                     task.cancel()  # and once more, while it lets go
                 with suppress(asyncio.CancelledError):
                     await task
-                async with other.lock("k", timeout=1):
+                async with other.lock("k", timeout=self.patience):
                     pass
 
         self._run(tmp_path, check, backends=("asyncio",))
 
     def test_keys_are_locked_one_by_one(self, tmp_path: "Path") -> None:
         async def check(store: "TokenStore", other: "TokenStore") -> None:
-            async with store.lock("a"), other.lock("b", timeout=1), store.lock("a.b", timeout=1):
+            async with (
+                store.lock("a"),
+                other.lock("b", timeout=self.patience),
+                store.lock("a.b", timeout=self.patience),
+            ):
                 pass
 
         self._run(tmp_path, check)

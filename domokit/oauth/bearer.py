@@ -31,6 +31,8 @@ class BearerAuth(httpx.Auth):
     next one all the same.
     """
 
+    _origins: tuple[str, ...] = ()
+
     def __init__(self, keeper: Keeper, origins: tuple[str, ...]) -> None:
         if not origins:
             raise InvalidInputError(

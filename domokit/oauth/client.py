@@ -101,6 +101,10 @@ class OAuthClient:
     options:        proxy, certificates, timeouts, transport and clock; see `ClientOptions`.
     """
 
+    token_url: str = ""  # for the repr of one whose arguments were refused
+    client_id: str | None = None
+    client_auth: ClientAuth = "basic"
+
     def __init__(
         self,
         token_url: str,
@@ -117,7 +121,7 @@ class OAuthClient:
         client_secret = None if client_secret is None else Password(client_secret)
         if client_auth not in get_args(ClientAuth):
             raise InvalidInputError(f"client_auth is one of {', '.join(get_args(ClientAuth))}, not {client_auth!r}")
-        self.token_url: str = checked_endpoint(token_url, "token_url")
+        self.token_url = checked_endpoint(token_url, "token_url")
         self.revocation_url: str | None = (
             None if revocation_url is None else checked_endpoint(revocation_url, "revocation_url")
         )
@@ -133,7 +137,7 @@ class OAuthClient:
         if client_auth == "basic-raw" and ":" in (client_id or ""):
             raise InvalidInputError("client_id has a ':' in it, which raw Basic cannot carry; use client_auth='basic'")
         self.client_id = client_id
-        self.client_auth: ClientAuth = client_auth
+        self.client_auth = client_auth
         self.scope: str | None = joined_scope(scope)
         self.issuer = issuer
         self.headers: dict[str, str] = dict(headers or {})

@@ -59,6 +59,7 @@ class PasswordGrant(Grant):
     """
 
     name: ClassVar[str] = "password"
+    username: str = ""
 
     def __init__(
         self, username: str, password: str | Secret, *, fallback: bool = True, params: Params | None = None

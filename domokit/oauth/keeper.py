@@ -103,6 +103,9 @@ class TokenKeeper:
     tasks, threads and event loops, and after a fork; it cannot be pickled: share the store instead.
     """
 
+    name: str = ""
+    _held: _Held | None = None
+
     def __init__(
         self,
         client: OAuthClient,
@@ -125,11 +128,10 @@ class TokenKeeper:
         self.user: str = user or next((grant.username for grant in grants if isinstance(grant, PasswordGrant)), "")
         named = [item for grant in grants for item in grant.params.items() if item[0] in _RESOURCES]
         self.key: str = client.key(self.user, [(name, value) for name, value in named if isinstance(value, str)])
-        self.name: str = name or f"{self.user or client.client_id or 'token'} at {client.asked.partition(' ')[2]}"
+        self.name = name or f"{self.user or client.client_id or 'token'} at {client.asked.partition(' ')[2]}"
         self.counters: Counter[str] = Counter()
         self._on_event = on_event
         self._rescue = rescue
-        self._held: _Held | None = None
         self._flight: Errand[OAuthToken] | None = None
         self._errands: list[Errand[Any]] = []  # whatever else is under way
         self._unsaved: TokenRecord | None = None

@@ -1,10 +1,11 @@
-"""A canary for every secret of a token's life, looked for wherever something is shown, when it goes well and when not."""
+"""A canary for every secret of a token's life, looked for wherever something is shown, whether it goes well or not."""
 
 import gc
 import io
 import logging
 import pickle
 import traceback
+from pathlib import Path
 
 import anyio
 import httpx
@@ -39,6 +40,7 @@ class Watch:
         self.server = server
         self.shown = []
         self.events = []
+        self.coloured = set()
         self.secrets = {PASSWORD, SECRET, NEW}
 
     def __call__(self, event):
@@ -62,12 +64,7 @@ class Watch:
 
     def show_error(self, error):
         self.show(error, *error.args, vars(error))
-        console = Console(file=io.StringIO(), width=400)
-        shown = Traceback.from_exception(
-            type(error), error, error.__traceback__, show_locals=True, locals_max_string=None
-        )
-        console.print(shown)
-        self.shown.append(console.file.getvalue())
+        self.show_in_colour(error)
         links, link = [], error
         while link is not None and link not in links:
             links.append(link)
@@ -76,6 +73,24 @@ class Watch:
             self.shown += [str(frame.locals) for frame in seen.stack if "/tests/" not in frame.filename]
             self.shown += list(traceback.TracebackException.from_exception(link).format())
             link = link.__cause__ or link.__context__
+
+    def show_in_colour(self, error):
+        """By rich, which looks into what it shows; one of each kind, for it takes its time."""
+        kind = type(error), traceback.extract_tb(error.__traceback__)[-1:]
+        if str(kind) in self.coloured:
+            return
+        self.coloured.add(str(kind))
+        console = Console(file=io.StringIO(), width=400)
+        shown = Traceback.from_exception(
+            type(error),
+            error,
+            error.__traceback__,
+            show_locals=True,
+            locals_max_string=None,
+            suppress=[str(Path(__file__).parents[1])],  # what the tests' own frames hold is their affair
+        )
+        console.print(shown)
+        self.shown.append(console.file.getvalue())
 
     def assert_clean(self, caplog):
         self.show(*self.events)

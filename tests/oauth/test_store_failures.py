@@ -316,7 +316,7 @@ def sharing(request, server, processes, tmp_path):
     common = {}
     if request.param == "redis":
         # The lock of a dead holder lapses after the lease.
-        options = {"prefix": f"{tmp_path.name}:", "lease": 4.0}
+        options = {"prefix": f"{tmp_path.name}:", "lease": 3.0}
         common = {"redis": request.getfixturevalue("redis_url"), "options": options}
     with Keepers(server, processes, tmp_path, **common) as keepers:
         yield keepers
@@ -399,7 +399,7 @@ def test_a_holder_that_sleeps_keeps_others_from_renewing_and_not_from_working(se
 @pytest.fixture
 def leased(server, processes, tmp_path, redis_url):
     """Keepers whose lock lapses while its holder sleeps."""
-    options = {"prefix": f"{tmp_path.name}:", "lease": 4.0}
+    options = {"prefix": f"{tmp_path.name}:", "lease": 3.0}
     with Keepers(server, processes, tmp_path, redis=redis_url, options=options) as keepers:
         yield keepers
 

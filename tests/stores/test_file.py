@@ -46,7 +46,7 @@ async def everything(store):
     """Each way of using a store: (its name, a call)."""
 
     async def under_lock():
-        async with store.lock("k", timeout=1) as held:
+        async with store.lock("k", timeout=5) as held:
             await held.reserve()
 
     return {
@@ -191,7 +191,7 @@ async def test_locks_that_others_could_replace_are_refused(store, path, what, tm
     else:
         os.chown(locks, SOMEBODY, SOMEBODY)
     with pytest.raises(errors.StoreUnsafeError):
-        async with store.lock("k", timeout=1):
+        async with store.lock("k", timeout=5):
             pass
     with pytest.raises(errors.StoreUnsafeError):
         await store.save("new", TEXT, replacing=None)
@@ -203,7 +203,7 @@ async def test_a_lock_file_that_is_a_link_is_not_followed(store, path, tmp_path)
     precious.write_text("precious")
     (path.with_name("tokens.json.locks") / "k.lock").symlink_to(precious)
     with pytest.raises(errors.StoreUnavailableError, match=r"k\.lock"):
-        async with store.lock("k", timeout=1):
+        async with store.lock("k", timeout=5):
             pass
     assert precious.read_text() == "precious"
 
@@ -393,7 +393,7 @@ async def test_a_full_disk_is_noticed_before_anything_is_spent(small_disk):
     await fill(store)
     before = content_of(store.path)
     fill_up(small_disk)
-    async with store.lock("k", timeout=1) as held:
+    async with store.lock("k", timeout=5) as held:
         with pytest.raises(errors.StoreUnavailableError, match="No space left") as caught:
             await held.reserve()
         assert_hidden(caught.value)
@@ -562,7 +562,7 @@ def test_the_lock_and_the_room_of_a_killed_holder_are_free(processes, path):
     with pytest.raises(errors.StoreBusyError, match=rf":{child.pid} holds the lock k in .*waited 0 s"):
         anyio.run(get, 0.1)
     child.kill()
-    anyio.run(get, 2)
+    anyio.run(get, 10)
     (of_other,) = left(path)  # which lives
     assert of_other.endswith(".k.k.room")
 
@@ -576,7 +576,7 @@ def test_a_child_of_a_killed_holder_does_not_keep_the_lock(processes, path):
         os.kill(grandchild, 0)
 
         async def get():
-            async with FileStore(path).lock("k", timeout=2):
+            async with FileStore(path).lock("k", timeout=10):
                 pass
 
         anyio.run(get)
@@ -603,9 +603,9 @@ async def test_a_lock_file_that_was_removed_locks_nobody_out(store, path):
             await held.extend()
         with pytest.raises(errors.StoreBusyError, match="removed the lock file"):
             await held.reserve()
-        async with store.lock("k", timeout=1) as other:
+        async with store.lock("k", timeout=5) as other:
             await other.extend()
-    async with store.lock("k", timeout=1):
+    async with store.lock("k", timeout=5):
         pass
 
 
@@ -684,4 +684,4 @@ async def test_secrets_stay_hidden_when_something_unheard_of_happens(store, monk
             call = store.save("new", TEXT, replacing=None) if name == "fsync" else store.load("k")
             with pytest.raises(Surprise) as caught:
                 await call
-            assert_hidden(caught.value, rich=True)
+            assert_hidden(caught.value)

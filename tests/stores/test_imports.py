@@ -16,11 +16,9 @@ def loaded(code):
 @pytest.mark.parametrize(
     "code",
     [
-        "import domokit.stores",
         "from domokit.stores import *",
         "from domokit import EncryptionKey, FileStore, KeyringStore, MemoryStore, RedisStore",
-        "from domokit import FileStore; FileStore('tokens.json')",
-        "import domokit.testing",
+        "import domokit.testing; from domokit import FileStore; FileStore('tokens.json')",
     ],
 )
 def test_importing_loads_no_package_of_an_extra(code):

@@ -286,7 +286,7 @@ async def test_a_keyring_that_shows_what_it_was_given(store, place, monkeypatch,
     for call in calls:
         with pytest.raises(errors.StoreUnavailableError, match=r"RuntimeError: no .*it was locked") as caught:
             await call()
-        assert_hidden(caught.value, rich=call is calls[0])
+        assert_hidden(caught.value, rich=name == "set_password" and call is calls[0])
 
 
 async def test_secrets_stay_hidden_when_others_were_faster(store):
@@ -344,7 +344,7 @@ def test_the_lock_of_a_killed_holder_is_free(processes, tmp_path):
     with pytest.raises(errors.StoreBusyError, match=f":{child.pid} holds"):
         anyio.run(get, 0.1)
     child.kill()
-    anyio.run(get, 2)
+    anyio.run(get, 10)
 
 
 # -- odds and ends

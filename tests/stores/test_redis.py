@@ -121,7 +121,7 @@ async def test_a_lock_lapses(redis_url, prefix):
     started = time.monotonic()
     async with store.lock("k") as held:
         assert held.seconds_left <= 0.4
-        async with other.lock("k", timeout=5) as following:
+        async with other.lock("k", timeout=20) as following:
             assert time.monotonic() - started >= 0.4
             assert held.seconds_left == 0
             assert following.seconds_left > 20
@@ -134,15 +134,15 @@ async def test_a_lock_lapses(redis_url, prefix):
 
 
 async def test_a_lock_that_lapsed_is_extended_if_nobody_had_it(redis_url, prefix):
-    store, other = (RedisStore(redis_url, prefix=prefix, lease=lease) for lease in (1, 30))
+    store, other = (RedisStore(redis_url, prefix=prefix, lease=lease) for lease in (1.5, 30))
     async with store.lock("k") as held:
-        await anyio.sleep(1.1)
+        await anyio.sleep(1.6)
         assert held.seconds_left == 0
         await held.extend()
         assert held.seconds_left > 0
         assert not await is_free(other)
         for _ in range(3):
-            await anyio.sleep(0.4)
+            await anyio.sleep(0.6)
             await held.reserve(10)
         assert not await is_free(other)
 
@@ -160,7 +160,7 @@ async def test_who_lost_the_lock_does_not_write_while_another_has_it(redis_url, 
     store, other = (RedisStore(redis_url, prefix=prefix, lease=lease) for lease in (0.3, 30))
     version = await store.save("k", TEXT, replacing=None)
     async with store.lock("k"):
-        async with other.lock("k", timeout=5):
+        async with other.lock("k", timeout=20):
             with pytest.raises(
                 errors.StoreConflictError, match=rf"had lapsed, and .*:{os.getpid()} holds it"
             ) as caught:
@@ -176,7 +176,7 @@ async def test_who_lost_the_lock_does_not_overwrite_what_another_wrote(redis_url
     store, other = (RedisStore(redis_url, prefix=prefix, lease=lease) for lease in (0.3, 30))
     version = await store.save("k", TEXT, replacing=None)
     async with store.lock("k"):
-        async with other.lock("k", timeout=5):
+        async with other.lock("k", timeout=20):
             await other.save("k", Secret("of the other"), replacing=version)
         with pytest.raises(errors.StoreConflictError, match="written by another"):
             await store.save("k", Secret("late"), replacing=version)
@@ -247,7 +247,7 @@ async def test_cancelled_while_the_request_is_under_way(redis_url, prefix, monke
                 await task
             if delay:
                 await anyio.to_thread.run_sync(sent.wait, 5)
-            async with other.lock("k", timeout=2):
+            async with other.lock("k", timeout=10):
                 pass
     assert store.held == set()
 
@@ -271,7 +271,7 @@ async def test_the_end_of_a_loop_frees_the_lock(redis_url, prefix):
         asyncio.run(main())
 
     await anyio.to_thread.run_sync(loop)
-    async with RedisStore(redis_url, prefix=prefix).lock("k", timeout=2):
+    async with RedisStore(redis_url, prefix=prefix).lock("k", timeout=10):
         pass
 
 
@@ -316,7 +316,7 @@ async def test_a_server_that_comes_back(server):
 
 
 async def test_a_server_that_hangs(server):
-    store = RedisStore(f"{server.url}?socket_timeout=0.2")
+    store = RedisStore(f"{server.url}?socket_timeout=0.5")
     version = await store.save("k", TEXT, replacing=None)
     server.pause()
     try:
@@ -329,9 +329,10 @@ async def test_a_server_that_hangs(server):
                 pass
         with pytest.raises(errors.StoreUnavailableError, match="TimeoutError") as caught:
             await store.save("k", Secret("new"), replacing=version)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 5
     finally:
         server.resume()
+    assert server.command("PING")
     # It acts on what it was sent as soon as it wakes; the same write once more is no conflict with itself.
     version = await store.save("k", Secret("new"), replacing=version)
     found = await store.load("k")
@@ -533,10 +534,10 @@ def test_the_lock_of_a_killed_holder_lapses(processes, redis_server, tmp_path):
     waiter.wait_for("waits")
     holder.kill()
     assert 0 < redis_server.command("PTTL", "domokit:{of-the-dead}:lock") <= 30_000
-    redis_server.command("PEXPIRE", "domokit:{of-the-dead}:lock", "300")  # 30 s are long for a test
+    redis_server.command("PEXPIRE", "domokit:{of-the-dead}:lock", "1000")  # 30 s are long for a test
     time.sleep(0.1)
     assert waiter.said() == ["waits"]
-    waiter.wait_for("held", seconds=5)
+    waiter.wait_for("held", seconds=20)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -38,7 +38,6 @@ from domokit.oauth import (
 from domokit.stores import TokenStore
 from domokit.workflows.keeping.config import AccessTokenSettings, OAuthSettings, Publication
 from domokit.workflows.keeping.places import Places
-from domokit.workflows.keeping.references import Reference
 from domokit.workflows.keeping.status import CredentialStatus
 from domokit.workflows.publication import find_account, publish_token
 from domokit.workflows.rotation import rotate_access_token
@@ -330,11 +329,10 @@ def _keeper(
             **common,
         )
     if settings.kind == "rdp":
-        app_key = secrets["app_key"].reveal() if isinstance(settings.app_key, Reference) else settings.app_key
         return providers.rdp(
             settings.username or "",
             secrets["password"],
-            app_key or "",
+            settings.app_key if isinstance(settings.app_key, str) else secrets["app_key"].reveal(),
             scope=settings.scope,
             exclusive=settings.exclusive,
             options=options,
