@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +13,12 @@ import typer
 from typer.core import TyperGroup
 
 from domokit.cli.command import help_text
-from domokit.cli.output import Output
-from domokit.cli.report import FAILED, errors_reported
 
 if TYPE_CHECKING:
     import anyio
 
-    from domokit.workflows.keeping import Finding, KeepStatus
+    from domokit.cli.output import Output
+    from domokit.workflows.keeping import CredentialStatus, Finding, KeepStatus
 
 _COLUMNS = ("name", "kind", "state", "last_renewal", "expires_at", "next_at", "renewals", "adopted", "failures")
 _ENVIRONMENT = "Environment: what the file refers to as env:NAME."
@@ -51,6 +51,10 @@ def keep(
     """
     if once and check:
         raise typer.BadParameter("--once and --check exclude each other")
+    # On use: what they stand on takes a moment to load, and --help need not.
+    from domokit.cli.output import Output
+    from domokit.cli.report import FAILED, errors_reported
+
     with errors_reported(as_json=json, verbose=verbose):
         import anyio
 
@@ -59,7 +63,8 @@ def keep(
         keeping = Keeping(read_config(config))
         out = Output(as_json=json)
         if check:
-            _show_findings(out, anyio.run(keeping.check))
+            if not _show_findings(out, anyio.run(keeping.check)):
+                raise typer.Exit(FAILED)
         elif once:
             status = anyio.run(_until_told, lambda stop, _: keeping.once(stop))
             _show_status(out, status)
@@ -73,16 +78,20 @@ def keep(
 def keep_status(config: ConfigFile, json: Json = False, verbose: Verbose = False) -> None:
     """Show what a keeper told last: of each credential the last renewal, the next look, and the last error.
 
-    Exit code 1 if a credential is failing or no keeper is at work.
+    Exit code 1 if a credential is failing, or the keeper has died; one that was told to end has not.
 
     Example: domokit keep status keep.toml
     """
+    from domokit.cli.output import Output
+    from domokit.cli.report import FAILED, errors_reported
+
     with errors_reported(as_json=json, verbose=verbose):
         from domokit.workflows.keeping import read_status, status_path
 
         found = read_status(status_path(config))
         _show_status(Output(as_json=json), found)
-        if not found.is_running or any(one.state == "failing" for one in found.credentials):
+        has_died = not found.is_running and found.ended_at is None
+        if has_died or any(one.state == "failing" for one in found.credentials):
             raise typer.Exit(FAILED)
 
 
@@ -113,7 +122,7 @@ async def _until_told(work: "Callable[[anyio.Event, Callable[[], bool]], Awaitab
         status = await work(stop, reload)
         group.cancel_scope.cancel()
         return status
-    raise typer.Exit(FAILED)
+    raise typer.Exit(1)
 
 
 @contextmanager
@@ -134,7 +143,8 @@ def _log_on_stderr(*, wanted: bool) -> Generator[None]:
             log.setLevel(before)
 
 
-def _show_findings(out: Output, findings: "list[Finding]") -> None:
+def _show_findings(out: "Output", findings: "list[Finding]") -> bool:
+    """Show them; say whether all is well."""
     rows = [
         {"what": one.what, "good": one.error is None, "error": str(one.error) if one.error else None}
         for one in findings
@@ -143,11 +153,10 @@ def _show_findings(out: Output, findings: "list[Finding]") -> None:
         out.document(rows)
     else:
         out.table(rows, ("what", "good", "error"))
-    if not all(row["good"] for row in rows):
-        raise typer.Exit(FAILED)
+    return all(row["good"] for row in rows)
 
 
-def _show_status(out: Output, status: "KeepStatus") -> None:
+def _show_status(out: "Output", status: "KeepStatus") -> None:
     if out.as_json:
         out.document(status.to_dict())
         return
@@ -155,10 +164,16 @@ def _show_status(out: Output, status: "KeepStatus") -> None:
     out.say(f"Keeper {status.pid} on {status.host}, {at_work}, since {status.started_at:%Y-%m-%d %H:%M:%S} UTC")
     if status.config_error:
         out.say(f"The configuration was changed and is not in use: {status.config_error}")
-    out.table([one.to_dict() for one in status.credentials], _COLUMNS)
+    out.table([_row(one) for one in status.credentials], _COLUMNS)
     for one in status.credentials:
         if one.last_error and one.last_error_at:
             out.say(f"{one.name}: {one.last_error_at:%Y-%m-%d %H:%M:%S} UTC: {one.last_error}")
+
+
+def _row(status: "CredentialStatus") -> dict[str, Any]:
+    """With seconds, for some tokens live for minutes only."""
+    row = status.to_dict()
+    return row | {name: f"{value:%m-%d %H:%M:%S}" for name, value in row.items() if isinstance(value, datetime)}
 
 
 class _KeepGroup(TyperGroup):

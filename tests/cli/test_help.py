@@ -14,6 +14,7 @@ COMMANDS = [
     "rotate", "tokens list", "tokens generate", "tokens revoke", "accounts list", "accounts get", "accounts upsert",
     "users list", "users get", "whoami", "sandbox",
 ]  # fmt: skip
+KEEPING = ["keep run", "keep status"]  # whose instances are in their configuration; `keep FILE` is `keep run FILE`
 CHANGING = {"rotate", "tokens generate", "tokens revoke", "accounts upsert"}
 
 
@@ -29,7 +30,7 @@ def all_commands(group, *path):
 
 
 def test_these_are_all_commands():
-    assert sorted(all_commands(typer.main.get_command(app))) == sorted(COMMANDS)
+    assert sorted(all_commands(typer.main.get_command(app))) == sorted(COMMANDS + KEEPING)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -42,6 +43,14 @@ def test_every_command_explains_itself(command):
             assert word in text
     assert "--json" in text
     assert ("--dry-run" in text) == (command in CHANGING)
+
+
+@pytest.mark.parametrize("command", KEEPING)
+def test_what_keeps_explains_itself(command):
+    text = help_of(*command.split())
+    assert f"Example: domokit {command.removesuffix(' run')} " in text
+    for word in ("Environment:", "CONFIG.toml", "--json", "--verbose"):
+        assert word in text
 
 
 @pytest.mark.parametrize("group", [(), ("tokens",), ("accounts",), ("users",)])

@@ -1,16 +1,13 @@
 """A canary for every secret of a token's life, looked for wherever something is shown, whether it goes well or not."""
 
 import gc
-import io
 import logging
 import pickle
 import traceback
-from pathlib import Path
 
 import anyio
 import httpx
 import pytest
-from rich.console import Console
 from rich.traceback import Traceback
 
 from domokit import ClientOptions, Secret, override, record
@@ -40,7 +37,6 @@ class Watch:
         self.server = server
         self.shown = []
         self.events = []
-        self.coloured = set()
         self.secrets = {PASSWORD, SECRET, NEW}
 
     def __call__(self, event):
@@ -64,7 +60,7 @@ class Watch:
 
     def show_error(self, error):
         self.show(error, *error.args, vars(error))
-        self.show_in_colour(error)
+        self.show_by_rich(error)
         links, link = [], error
         while link is not None and link not in links:
             links.append(link)
@@ -74,23 +70,16 @@ class Watch:
             self.shown += list(traceback.TracebackException.from_exception(link).format())
             link = link.__cause__ or link.__context__
 
-    def show_in_colour(self, error):
-        """By rich, which looks into what it shows; one of each kind, for it takes its time."""
-        kind = type(error), traceback.extract_tb(error.__traceback__)[-1:]
-        if str(kind) in self.coloured:
-            return
-        self.coloured.add(str(kind))
-        console = Console(file=io.StringIO(), width=400)
-        shown = Traceback.from_exception(
-            type(error),
-            error,
-            error.__traceback__,
-            show_locals=True,
-            locals_max_string=None,
-            suppress=[str(Path(__file__).parents[1])],  # what the tests' own frames hold is their affair
+    def show_by_rich(self, error):
+        """It looks into what it shows. Its colours take their time, and show no more."""
+        seen = Traceback.extract(
+            type(error), error, error.__traceback__, show_locals=True, locals_max_length=None, locals_max_string=None
         )
-        console.print(shown)
-        self.shown.append(console.file.getvalue())
+        for stack in seen.stacks:
+            self.shown.append(stack.exc_value)
+            for frame in stack.frames:
+                if "/tests/" not in frame.filename:  # what the tests' own frames hold is their affair
+                    self.shown += [f"{name} = {value}" for name, value in (frame.locals or {}).items()]
 
     def assert_clean(self, caplog):
         self.show(*self.events)
