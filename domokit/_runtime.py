@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime, timedelta
@@ -94,11 +95,15 @@ class Errand(Generic[V]):
         """The same where there is no event loop."""
         self._thread.join()
 
+    async def _worked(self) -> V:
+        asyncio.get_running_loop().set_default_executor(_Threads())  # names of hosts are looked up there
+        return await self._work()
+
     def _run(self, home: EventLoopToken | None) -> None:
         current_async_library_cvar.set(None)  # the caller's, which the copied context would speak of
         _home.set(home)
         try:
-            self.result = asyncio.run(self._work())
+            self.result = asyncio.run(self._worked())
         except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait shall get it
             self.error = error
         finally:
@@ -106,6 +111,23 @@ class Errand(Generic[V]):
                 self.done = True
             for loop, arrived in self._waiting:
                 _call_in(loop, arrived.set)
+
+
+class _Threads(ThreadPoolExecutor):
+    """A thread for each call. An errand may outlive the main thread, after whose end no pool takes work any more."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # from now on nobody cancels it
+
+        def work() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - it is for who waits
+                future.set_exception(error)
+
+        threading.Thread(target=work, name="domokit-lookup").start()
+        return future
 
 
 def _running_loop() -> EventLoopToken | None:

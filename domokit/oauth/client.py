@@ -254,7 +254,9 @@ class OAuthClient:
         return Outcome(unknown=_as_unknown(strange), body=body, asked_at=asked_at)
 
     def __repr__(self) -> str:
-        return f"OAuthClient({self.token_url!r}, {self.client_id!r}, client_auth={self.client_auth!r})"
+        # A traceback may show an object that is not finished.
+        url, client_id = getattr(self, "token_url", "?"), getattr(self, "client_id", "?")
+        return f"OAuthClient({url!r}, {client_id!r}, client_auth={getattr(self, 'client_auth', '?')!r})"
 
 
 def decoded_answer(body: Secret) -> dict[str, Any] | None:

@@ -451,6 +451,7 @@ class TokenKeeper:
             is_denied=is_denied,
             unsaved=self._unsaved,
             hopeless=self._hopeless,
+            held=self._held.token if self._held is not None else None,
         )
 
     def _rescue_store(self) -> TokenStore | None:

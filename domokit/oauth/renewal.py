@@ -66,6 +66,7 @@ class Renewal:
     is_denied: whether that is because an API refused it, so that it counts as dead.
     unsaved:  a record that an earlier run received and could not store.
     hopeless: how an earlier run failed in a way that only a human can mend, and the version of the record then.
+    held:     the token that the keeper has at hand.
     outliving: a living token before whose end nothing is to be tried, if that is how it ended.
     tell:     is told what happens: (kind, **details of a TokenEvent).
     """
@@ -83,6 +84,7 @@ class Renewal:
     record: TokenRecord = attrs.field(factory=TokenRecord)
     version: str | None = None
     lock: StoreLock = attrs.field(factory=StoreLock)
+    held: OAuthToken | None = None
     outliving: OAuthToken | None = None
     _connection: Connection | None = None
 
@@ -113,6 +115,7 @@ class Renewal:
             if self.unsaved is None and (token := self.usable()) is not None:
                 self.tell("adopted", gained=token.fingerprint)
                 return token
+            await self.remember()
             await self.recover()
             await self.take_seeds()
             if (token := self.usable()) is not None:
@@ -150,6 +153,22 @@ class Renewal:
         return self.client.now()
 
     # -- before anything is asked
+
+    async def remember(self) -> None:
+        """Where the store has lost what it held (a Redis that was flushed), go on with the token at hand.
+
+        Others may hold newer ones; so its refresh token counts as presented, and is not before the access token ends.
+        """
+        held = self.held
+        if self.version is not None or held is None or held.refresh_token is None:
+            return
+        for grant in self.grants:
+            if isinstance(grant, RefreshGrant) and grant.refresh_token is not None:
+                self.record.take(grant.refresh_token)
+        self.record.token = held
+        if self.store.reach != "process":
+            self.record.spending = Spending(fingerprint=held.refresh_token.fingerprint, since=self.now, by=who())
+        await self.save()
 
     async def recover(self) -> None:
         """Finish what an earlier run could not: an answer that was not read, a token that could not be stored."""

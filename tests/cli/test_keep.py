@@ -168,7 +168,12 @@ def test_a_status_after_the_keeper(run, world):
     assert "not at work" in ran.out
     assert ran.out.splitlines()[2].split()[:3] == ["rdp", "rdp", "fresh"]
     for order in (("status", world.path, "--json"), ("--json", "status", world.path), ("status", "--json", world.path)):
-        assert run(*order, ).json["credentials"][0]["name"] == "rdp"
+        assert (
+            run(
+                *order,
+            ).json["credentials"][0]["name"]
+            == "rdp"
+        )
 
 
 def test_help(bare):
