@@ -1,9 +1,8 @@
 """`domokit keep`: hold many credentials fresh, and see how it goes."""
 
 import logging
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +14,6 @@ from typer.core import TyperGroup
 from domokit.cli.command import help_text
 
 if TYPE_CHECKING:
-    import anyio
-
     from domokit.cli.output import Output
     from domokit.workflows.keeping import CredentialStatus, Finding, KeepStatus
 
@@ -56,23 +53,22 @@ def keep(
     from domokit.cli.report import FAILED, errors_reported
 
     with errors_reported(as_json=json, verbose=verbose):
-        import anyio
-
+        from domokit.cli.signals import run, run_until_told
         from domokit.workflows.keeping import Keeping, read_config
 
         keeping = Keeping(read_config(config))
         out = Output(as_json=json)
         if check:
-            if not _show_findings(out, anyio.run(keeping.check)):
+            if not _show_findings(out, run(keeping.check)):
                 raise typer.Exit(FAILED)
         elif once:
-            status = anyio.run(_until_told, lambda stop, _: keeping.once(stop))
+            status = run_until_told(lambda stop, _: keeping.once(stop))
             _show_status(out, status)
             if any(one.state != "fresh" or one.last_error for one in status.credentials):
                 raise typer.Exit(FAILED)
         else:
             with _log_on_stderr(wanted=not verbose):
-                anyio.run(_until_told, lambda stop, reload: keeping.run(stop, reload=reload))
+                run_until_told(lambda stop, reload: keeping.run(stop, reload=reload))
 
 
 def keep_status(config: ConfigFile, json: Json = False, verbose: Verbose = False) -> None:
@@ -93,36 +89,6 @@ def keep_status(config: ConfigFile, json: Json = False, verbose: Verbose = False
         has_died = not found.is_running and found.ended_at is None
         if has_died or any(one.state == "failing" for one in found.credentials):
             raise typer.Exit(FAILED)
-
-
-async def _until_told(work: "Callable[[anyio.Event, Callable[[], bool]], Awaitable[KeepStatus]]") -> "KeepStatus":
-    """What `work` gives. It is told of SIGTERM and SIGINT (stop; the second breaks it off), and of SIGHUP (reload)."""
-    import anyio
-
-    stop, told = anyio.Event(), set[signal.Signals]()
-
-    def reload() -> bool:
-        was_told = bool(told)
-        told.clear()
-        return was_told
-
-    async def listen() -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-            async for number in signals:
-                if number == signal.SIGHUP:
-                    told.add(number)
-                elif stop.is_set():
-                    group.cancel_scope.cancel()
-                else:
-                    stop.set()
-
-    async with anyio.create_task_group() as group:
-        if sys.platform != "win32":  # there Ctrl-C breaks it off, and token requests are finished all the same
-            group.start_soon(listen)
-        status = await work(stop, reload)
-        group.cancel_scope.cancel()
-        return status
-    raise typer.Exit(1)
 
 
 @contextmanager
