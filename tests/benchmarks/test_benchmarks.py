@@ -82,7 +82,8 @@ async def test_calls_in_sequence_share_one_connection(server, family):
         for user_id in user_ids(5):
             await DomoUser.get_by_id(auth, user_id)
     counts = server.counts()
-    assert (counts.connections, counts.requests) == (1, 1 + 5)  # one sign-in
+    for_the_token = 1 if family == "platform" else 0  # which is asked for in a thread of its own
+    assert (counts.connections, counts.requests) == (for_the_token + 1, 1 + 5)  # one sign-in
 
 
 async def test_bulk_opens_a_connection_per_call_in_flight_and_keeps_it(server):
@@ -91,7 +92,7 @@ async def test_bulk_opens_a_connection_per_call_in_flight_and_keeps_it(server):
             await DomoUser.get_many(auth, user_ids(count))
     counts = server.counts()
     assert counts.requests == 1 + 70 + 150
-    assert counts.connections <= 64
+    assert counts.connections <= 1 + 64  # one for the token
 
 
 def test_bulk_over_aiohttp_does_the_same(server):
