@@ -1,9 +1,11 @@
 """Every async test runs under asyncio and under trio, unless it asks for one of them."""
 
 import os
+from weakref import WeakValueDictionary
 
 import pytest
 
+from domokit import Secret
 from domokit.testing import session_auth
 
 pytest_plugins = ["pytester"]
@@ -20,6 +22,12 @@ def _no_domo_in_the_environment(monkeypatch):
     for name in list(os.environ):
         if name.startswith("DOMO_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_of_another_test(monkeypatch):
+    """What another test left alive, such as a Secret("secret"), masks no word of the messages of this one."""
+    monkeypatch.setattr(Secret, "_live", WeakValueDictionary())
 
 
 @pytest.fixture
