@@ -18,7 +18,8 @@ _REMEMBERED = 20  # fingerprints
 class Spending:
     """The note that a refresh token is being presented, written before it is.
 
-    Found after a crash, it says that the outcome is unknown: nobody can tell whether the token is used up.
+    Found after a crash, it says that the outcome is unknown: nobody can tell whether the token is used up. Beside a
+    token that could not be stored, it says which refresh token that one replaces.
     """
 
     fingerprint: str

@@ -185,13 +185,13 @@ class Renewal:
         if rescued is None or rescued.token is None:
             return
         token = attrs.evolve(rescued.token, unpersisted=False)
-        mine, theirs = rescued.spending, self.record.spending
+        refresh, replaced = self.record.refresh_token, rescued.spending
         if self._knows(token):
             pass  # it did get there
-        elif self.record.refresh_token is None:
+        elif refresh is None:
             self.record = attrs.evolve(rescued, token=token, spending=None, answer=None)
-        elif self.record.is_outcome_unknown and mine and theirs and mine.fingerprint == theirs.fingerprint:
-            self.record.put(token, spent=self.record.refresh_token)
+        elif replaced is not None and replaced.fingerprint == refresh.fingerprint:  # nobody has got a newer one
+            self.record.put(token, spent=refresh)
             self.record.password = rescued.password or self.record.password
         else:
             self.record.parked.append(token)
@@ -357,15 +357,19 @@ class Renewal:
         if outcome.body:
             self.record.answer = outcome.body
             await self._save_if_possible()
+            note = self.record.spending
             self._take_answer(outcome.body, outcome.asked_at)
             if not self.record.is_outcome_unknown:
                 self.tell("recovered", grant=grant.name, spent=refresh.fingerprint)
-                if self.record.token is not None:
-                    await self.persist(self.record.token, spent=refresh)
-                else:
+                self.record.spending = note  # says what is replaced, should the store fail now
+                kept = self.record.token and await self.persist(self.record.token, spent=refresh)
+                if kept is None:
+                    self.record.spending = None
                     await self.save()
-                if again or self.usable() is not None:
-                    return self.usable() or await self.refresh(grant, again=False)
+                if kept is not None and self.usable() is not None:
+                    return kept
+                if again:
+                    return await self.refresh(grant, again=False)
                 raise unknown
         self.tell("lost", grant=grant.name, spent=refresh.fingerprint, error=unknown)
         raise unknown
@@ -563,7 +567,9 @@ class Renewal:
 
         Where the store fails after all, it is kept in memory and in the rescue file, and marked as unpersisted.
         """
-        note = self.record.spending
+        note, replaced = self.record.spending, self.record.refresh_token
+        if note is None and replaced is not None:
+            note = Spending(fingerprint=replaced.fingerprint, since=self.now, by=who())
         self.record.put(token, spent=spent)
         is_ours = True
         failed: StoreError | None = None

@@ -22,3 +22,10 @@ def server():
 @pytest.fixture
 def clock(server, monkeypatch):
     return Clock(server, monkeypatch)
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """After a failure, keepers wait for so long that no machine is too slow for what a test does meanwhile."""
+    monkeypatch.setattr("domokit.oauth.keeper._BACK_OFF", (30.0, 60.0))
+    monkeypatch.setattr("domokit.oauth.keeper._DENIED_AGAIN", 60.0)

@@ -102,7 +102,7 @@ async def test_403_is_not_401(server, keeper):
 
 
 @pytest.mark.parametrize("way", ["async", "sync"])
-async def test_an_api_that_always_says_401_uses_up_no_tokens(server, keeper, clock, way):
+async def test_an_api_that_always_says_401_uses_up_no_tokens(server, keeper, clock, patient, way):
     """It takes no token at all: one more is tried, and then not for a while. Another API is not harmed."""
     sent = []
 
@@ -124,13 +124,13 @@ async def test_an_api_that_always_says_401_uses_up_no_tokens(server, keeper, clo
     assert len(set(sent)) == 2
     async with client_of(keeper, server) as client:
         assert (await client.get(server.api_url)).status_code == 200
-    clock.advance(6)
+    clock.advance(61)
     async with client_of(keeper, server, transport=httpx.MockTransport(handle)) as client:
         await client.get(server.api_url)
     assert server.refreshes == 2
 
 
-async def test_calls_that_overlap_to_an_api_that_always_says_401(server, keeper):
+async def test_calls_that_overlap_to_an_api_that_always_says_401(server, keeper, patient):
     """The second sets out with the new token before anybody knows that it is refused as well."""
     old = await keeper.get_token()
     arrived, go_on = anyio.Event(), anyio.Event()

@@ -80,13 +80,13 @@ async def test_a_token_of_three_seconds_is_asked_for_once_in_two(server):
 async def test_renewed_in_the_background_while_the_old_one_serves(server, clock):
     keeper = keeper_for(server, seed(server), clock=clock)
     old = await keeper.get_token()
-    clock.advance(75)
+    clock.advance(65)
     assert keeper.due_in > 0
     assert keeper.ready() is old
     await keeper.aclose()
     assert server.count() == 0
 
-    clock.advance(10)
+    clock.advance(20)
     assert keeper.due_in <= 0
     server.fail("hang")
     for _ in range(50):
@@ -126,19 +126,20 @@ async def test_failing_in_the_background_hurts_nobody_and_backs_off(server, cloc
     keeper = keeper_for(server, ClientCredentialsGrant(), clock=clock)
     server.lifetime = 10_000.0
     old = await keeper.get_token()
-    clock.advance(9_750)  # the window is of 300 seconds; in the last 30 callers wait
+    clock.advance(9_765)  # the window is of 300 seconds, or a fifth less; in the last 30 callers wait
     server.fail("status", times=None)
     attempts = []
-    for _ in range(400):  # 200 seconds
+    for _ in range(300):  # 150 seconds
         assert (await keeper.get_token()).access_token == old.access_token
         await keeper.aclose()
         attempts.append(server.count() - 1)
         clock.advance(0.5)
     assert attempts[0] == 1
     assert 4 <= attempts[-1] <= 14
-    clock.advance(40)  # and then nobody waits in vain
+    clock.advance(60)  # and then nobody waits in vain
     for _ in range(5):
         assert (await keeper.get_token()).access_token == old.access_token
+    await keeper.aclose()
     server.heal()
     clock.advance(60)
     assert (await keeper.get_token()).access_token != old.access_token
@@ -191,7 +192,7 @@ async def test_a_server_without_a_date(server, clock):
     await keeper.renew()
     await keeper.get_token()
     assert server.count() == 2
-    assert 70 < keeper.due_in < 90
+    assert 50 < keeper.due_in < 90
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -479,7 +480,7 @@ async def test_an_onlooker_that_fails_hurts_nobody(server, clock, error):
     await assert_newest_is_stored(keeper, server)
 
 
-async def test_whoever_ends_the_thread_ends_no_caller(server):
+async def test_whoever_ends_the_thread_ends_no_caller(server, patient):
     asked = []
 
     async def leave():
@@ -703,6 +704,42 @@ async def test_a_first_token_is_rescued_as_well(server, clock, tmp_path):
     assert (await another.get_token()).access_token == token.access_token
     assert server.count() == 1
     await assert_newest_is_stored(another, server)
+
+
+async def test_a_sign_in_that_could_not_be_stored_replaces_what_is_dead(server, clock):
+    """Not put aside as something old, and what it came for is not presented again."""
+    store = Flaky(lambda call, record: record.spending is None and call > 1)
+    keeper = keeper_for(server, seed(server), password(), clock=clock, store=store)
+    await keeper.get_token()
+    clock.advance(101)
+    server.fail("reset", after_acting=True)
+    token = await keeper.get_token()
+    assert token.unpersisted
+    assert [one.grant for one in server.requests] == ["refresh_token", "password"]
+    store.fails = lambda call, record: False
+    await keeper.aclose()
+    await assert_newest_is_stored(keeper, server)
+    assert (await keeper.get_token()).access_token == token.access_token
+    assert server.count() == 2
+    assert server.reuses == []
+
+
+@pytest.mark.parametrize("kind", ["truncated", "odd"])
+async def test_half_an_answer_that_could_not_be_stored(server, clock, kind):
+    """Both at once: what was salvaged is neither lost nor put aside."""
+    store = Flaky(lambda call, record: (record.spending is None or record.answer is not None) and call > 1)
+    keeper = keeper_for(server, seed(server), clock=clock, store=store)
+    await keeper.get_token()
+    server.fail(kind, after_acting=True, **({"keep": -1} if kind == "truncated" else {}))
+    token = await keeper.renew()
+    assert token.unpersisted
+    assert token.access_token.reveal() == server.families[0].access[-1]
+    store.fails = lambda call, record: False
+    clock.advance(101)
+    await keeper.aclose()
+    await keeper.get_token()
+    assert_each_spent_once(server)
+    await assert_newest_is_stored(keeper, server)
 
 
 async def test_a_save_that_was_said_to_have_failed(server, clock):

@@ -184,7 +184,7 @@ async def test_a_token_that_an_api_refuses_is_dead_also_in_doubt(server, clock):
     await assert_newest_is_stored(keeper, server)
 
 
-async def test_the_gamble_that_is_lost_as_well_is_tried_after_a_while_only(server, clock):
+async def test_the_gamble_that_is_lost_as_well_is_tried_after_a_while_only(server, clock, patient):
     keeper, _ = await doubtful(server, clock, "reset after acting")
     clock.advance(1001)
     server.fail("reset", times=None, after_acting=True)
@@ -298,7 +298,7 @@ async def test_a_busy_server_is_waited_for(server):
 
 
 @pytest.mark.parametrize("retry_after", [0.05, 3600])
-async def test_a_server_that_stays_busy_is_left_in_peace(server, clock, retry_after):
+async def test_a_server_that_stays_busy_is_left_in_peace(server, clock, patient, retry_after):
     """So many requests and no more; told to wait for long, only one. Nothing was spent, and the old token serves."""
     server.lifetime = 1000.0
     server.fail("status", times=None, status=429, retry_after=retry_after)
@@ -389,7 +389,7 @@ async def test_a_connection_that_is_refused_is_tried_again(server, tries):
 @pytest.mark.parametrize(
     ("failure", "kind"), [("status", ServerError), ("reset", OutcomeUnknown), ("html", UnexpectedPageError)]
 )
-async def test_many_callers_share_one_failure(server, clock, failure, kind):
+async def test_many_callers_share_one_failure(server, clock, patient, failure, kind):
     server.fail(failure, times=None)
     keeper = keeper_for(server, ClientCredentialsGrant(), clock=clock)
     failed = []
@@ -563,7 +563,7 @@ async def test_somebody_is_asked_last(server, clock):
 
 
 @pytest.mark.parametrize("answer", [None, {}, {"access_token": ""}, "canary-text", RuntimeError("closed the window")])
-async def test_nobody_is_asked_again_and_again(server, clock, answer):
+async def test_nobody_is_asked_again_and_again(server, clock, patient, answer):
     asked = []
 
     async def ask():

@@ -247,8 +247,8 @@ def answering(number=1):
     return httpx.Response(200, json={"access_token": f"canary-access-{number}", "expires_in": 100})
 
 
-async def test_a_transport_that_is_handed_over_is_called_in_the_loop_it_belongs_to(server):
-    """Twice over: by the caller who waits, and in the background."""
+async def test_a_transport_that_is_handed_over_is_called_in_the_loop_it_belongs_to(server, clock):
+    """For a caller who waits, and in the background."""
     home, seen = threading.get_ident(), []
 
     async def handle(request):
@@ -256,11 +256,14 @@ async def test_a_transport_that_is_handed_over_is_called_in_the_loop_it_belongs_
         seen.append(threading.get_ident())
         return answering(len(seen))
 
-    options = ClientOptions(transport=httpx.MockTransport(handle))
+    options = ClientOptions(transport=httpx.MockTransport(handle), clock=clock)
     keeper = keeper_for(server, ClientCredentialsGrant(), client=client_for(server, options=options))
     token = await keeper.get_token()
     assert token.access_token.reveal() == "canary-access-1"
-    assert (await keeper.renew()).access_token.reveal() == "canary-access-2"
+    clock.advance(88)
+    assert await keeper.get_token() is token
+    await keeper.aclose()
+    assert (await keeper.get_token()).access_token.reveal() == "canary-access-2"
     assert seen == [home, home]
 
 

@@ -113,7 +113,7 @@ def test_rdp_needs_all_three(missing):
         providers.rdp(*given)
 
 
-async def test_the_quota_of_sessions(server, rdp, clock):
+async def test_the_quota_of_sessions(server, rdp, clock, patient):
     """Exclusively, a sign-in ends the others. Otherwise a full quota is told as what it is, and waited for."""
     server.session_quota = 1
     await rdp().get_token()
