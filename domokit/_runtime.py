@@ -126,7 +126,10 @@ class _Threads(ThreadPoolExecutor):
             except BaseException as error:  # noqa: BLE001 - it is for who waits
                 future.set_exception(error)
 
-        threading.Thread(target=work, name="domokit-lookup").start()
+        try:
+            threading.Thread(target=work, name="domokit-lookup").start()
+        except RuntimeError:  # since Python 3.12 no thread begins after the main one's end, either
+            work()
         return future
 
 

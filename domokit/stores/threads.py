@@ -22,4 +22,18 @@ async def in_thread(call: Callable[[*Ts], T], *arguments: *Ts) -> T:
     if (limiter := _limiter.get(None)) is None:
         limiter = CapacityLimiter(_AT_ONCE)
         _limiter.set(limiter)
-    return await to_thread.run_sync(call, *arguments, limiter=limiter)
+    begun = False
+
+    def work() -> T:
+        nonlocal begun
+        begun = True
+        return call(*arguments)
+
+    try:
+        return await to_thread.run_sync(work, limiter=limiter)
+    except RuntimeError:
+        if begun:
+            raise
+    # The program is ending, and Python 3.12 and later give no more threads. What still runs is an errand, alone in its
+    # event loop: nobody is kept waiting there.
+    return call(*arguments)
