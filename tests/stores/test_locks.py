@@ -100,6 +100,7 @@ def test_a_forked_child_has_no_part_in_its_parents_locks(locks):
 def test_forks_at_any_moment_leave_no_lock_behind(locks):
     """A child that inherits a descriptor it does not know of would hold the lock as long as it lives."""
     stop, pids = threading.Event(), []
+    lives, tells = os.pipe()
 
     def churn(name):
         while not stop.is_set():
@@ -114,11 +115,15 @@ def test_forks_at_any_moment_leave_no_lock_behind(locks):
         for _ in range(40):
             pid = os.fork()
             if pid == 0:
+                os.write(tells, b".")
                 time.sleep(30)
                 os._exit(0)
             pids.append(pid)
+            os.read(lives, 1)  # until it has run, what it inherited is open in it
     finally:
         stop.set()
+        os.close(lives)
+        os.close(tells)
         for thread in threads:
             thread.join()
     try:
