@@ -133,7 +133,13 @@ class Bearer:
 
 @dataclass(slots=True)
 class Dataset:
-    """A dataset's description; `columns` are {"type", "name"} objects."""
+    """A dataset's description; `columns` are {"type", "name"} objects, as last set. Its rows are in the warehouse.
+
+    rows, indexed:  of what can be queried: how many, and the data versions they are in, oldest first.
+    versions:       the data versions that make up the present data, oldest first, indexed or not yet.
+    shares:         access levels by "USER:27" or "GROUP:3"; the owner has his without an entry.
+    takes_data:     False for one that a connector fills: imports are refused.
+    """
 
     id: str
     name: str
@@ -144,3 +150,114 @@ class Dataset:
     created: int
     modified: int
     account_id: int | None = None
+    display_type: str = "api"
+    provider: str = "api"
+    schema_id: int = 1
+    tags: list[str] = field(default_factory=list[str])
+    shares: dict[str, str] = field(default_factory=dict[str, str])
+    pdp_enabled: bool = False
+    hidden: bool = False
+    deleted: bool = False
+    takes_data: bool = True
+    data_current: int | None = None
+    versions: list[int] = field(default_factory=list[int])
+    indexed: list[int] = field(default_factory=list[int])
+
+
+@dataclass(slots=True)
+class DataVersion:
+    """The rows of one load, in one file of the warehouse; `columns` as they were then, `tag` the partition if any."""
+
+    id: int
+    dataset_id: str
+    schema_id: int
+    columns: list[dict[str, str]] = field(repr=False)
+    rows: int
+    bytes: int
+    recorded: int
+    completed: int
+    action: str = "REPLACE"
+    tag: str | None = None
+    status: str = "success"
+
+
+@dataclass(slots=True)
+class Upload:
+    """Parts on their way in. `parts` has [rows, bytes] by part number; `state` is open, committed or aborted."""
+
+    id: int
+    dataset_id: str
+    created: int
+    action: str | None = None
+    tag: str | None = None
+    append_id: str | None = None
+    state: str = "open"
+    parts: dict[str, list[int]] = field(default_factory=dict[str, list[int]], repr=False)
+    stream_id: int | None = None
+    execution_id: int | None = None
+    version_id: int | None = None
+
+
+@dataclass(slots=True)
+class IndexRequest:
+    """A request to make data versions queryable; done at `due`, epoch milliseconds on the sandbox's clock."""
+
+    id: str
+    dataset_id: str
+    versions: list[int]
+    requested: int
+    due: int
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Stream:
+    """What feeds a dataset: how loads update it, and by which key columns. `details` is the rest, by wire key."""
+
+    id: int
+    dataset_id: str
+    owner_id: int
+    update_method: str
+    created: int
+    modified: int
+    key_columns: list[str] = field(default_factory=list[str])
+    details: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    deleted: bool = False
+
+
+@dataclass(slots=True)
+class Execution:
+    """One run of a stream. Its id counts within the stream, so the table's key is "STREAM/EXECUTION"."""
+
+    id: str
+    stream_id: int
+    number: int
+    update_method: str
+    started: int
+    modified: int
+    state: str = "ACTIVE"
+    phase: str = "INIT"
+    ended: int | None = None
+    upload_id: int | None = None
+    rows: int = 0
+    bytes: int = 0
+    index_request: str | None = None
+    started_by: int | None = None
+    errors: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+
+@dataclass(slots=True)
+class Policy:
+    """A row policy. `filters` are {"column", "values", "operator", "not", "ignoreCase", "type"} objects.
+
+    type:  user, system, or open: the one named All Rows, which lets those it names see everything.
+    """
+
+    id: int
+    dataset_id: str
+    name: str
+    type: str = "user"
+    filters: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    user_ids: list[int] = field(default_factory=list[int])
+    group_ids: list[int] = field(default_factory=list[int])
+    virtual_user_ids: list[str] = field(default_factory=list[str])

@@ -11,7 +11,23 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from .model import AccessToken, Account, ApiClient, Bearer, Dataset, Group, Role, Session, User
+from .model import (
+    AccessToken,
+    Account,
+    ApiClient,
+    Bearer,
+    Dataset,
+    DataVersion,
+    Execution,
+    Group,
+    IndexRequest,
+    Policy,
+    Role,
+    Session,
+    Stream,
+    Upload,
+    User,
+)
 
 LEVELS = ("NONE", "CAN_VIEW", "CAN_EDIT", "CAN_SHARE", "OWNER")  # each includes those before it
 ALL_SCOPES = ("account", "audit", "buzz", "cards", "dashboard", "data", "user", "workflow")
@@ -32,6 +48,12 @@ class State:
         self.sessions: dict[str, Session] = {}
         self.bearers: dict[str, Bearer] = {}
         self.datasets: dict[str, Dataset] = {}
+        self.data_versions: dict[int, DataVersion] = {}
+        self.uploads: dict[int, Upload] = {}
+        self.index_requests: dict[str, IndexRequest] = {}
+        self.streams: dict[int, Stream] = {}
+        self.executions: dict[str, Execution] = {}
+        self.policies: dict[int, Policy] = {}
         self.cookies: dict[str, int] = {}  # value of a browser's sign-in cookie -> user id
         self.next_ids: dict[str, int] = {}
         self.signing_key: str = secrets.token_hex(32)

@@ -9,7 +9,23 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .model import AccessToken, Account, ApiClient, Bearer, Dataset, Group, Role, Session, User
+from .model import (
+    AccessToken,
+    Account,
+    ApiClient,
+    Bearer,
+    Dataset,
+    DataVersion,
+    Execution,
+    Group,
+    IndexRequest,
+    Policy,
+    Role,
+    Session,
+    Stream,
+    Upload,
+    User,
+)
 from .state import State
 
 VERSION = 1
@@ -23,6 +39,12 @@ TABLES: dict[str, type[Any]] = {
     "sessions": Session,
     "bearers": Bearer,
     "datasets": Dataset,
+    "data_versions": DataVersion,
+    "uploads": Upload,
+    "index_requests": IndexRequest,
+    "streams": Stream,
+    "executions": Execution,
+    "policies": Policy,
 }
 
 
@@ -62,7 +84,7 @@ def load(path: Path) -> tuple[State, float, dict[str, Any]]:
         state.cookies = document["cookies"]
         for name, kind in TABLES.items():
             table = getattr(state, name)
-            for row in document["tables"][name]:
+            for row in document["tables"].get(name, []):  # a file of an older release lacks some
                 table[row["id"]] = kind(**row)
         for group in state.groups.values():
             group.user_ids = set(group.user_ids)

@@ -1,0 +1,158 @@
+"""The columns of a DataSet, and how two sets of them differ. Loads nothing else."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from typing import Any, overload
+
+import attrs
+
+from domokit.errors import InvalidInputError
+
+# What Domo has; there is no boolean: true and false are texts.
+TYPES: frozenset[str] = frozenset({"STRING", "LONG", "DOUBLE", "DECIMAL", "DATE", "DATETIME"})
+
+
+@attrs.frozen
+class Column:
+    """One column: its name, and its type in Domo's words (STRING, LONG, DOUBLE, DECIMAL, DATE or DATETIME)."""
+
+    name: str
+    type: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.type}"
+
+
+@attrs.frozen(repr=False)
+class Schema(Sequence[Column]):
+    """The columns of a DataSet, in order. Names are unique, upper and lower case alike."""
+
+    columns: tuple[Column, ...] = attrs.field(converter=tuple)
+
+    @classmethod
+    def of(cls, columns: "Schema | Mapping[str, str] | Iterable[Column | Mapping[str, Any]]") -> "Schema":
+        """A schema from what users write: {'name': 'TYPE'}, or columns, or {'name': …, 'type': …} objects.
+
+        Raises: InvalidInputError, for a type that Domo does not have, a name that is empty or comes twice.
+        """
+        if isinstance(columns, Schema):
+            return columns
+        if isinstance(columns, Mapping):
+            schema = cls(Column(name, kind.upper()) for name, kind in columns.items())
+        else:
+            schema = cls(one if isinstance(one, Column) else _column(one) for one in columns)
+        schema.check()
+        return schema
+
+    @classmethod
+    def from_wire(cls, value: Any) -> "Schema | None":
+        """What Domo sends: a list of columns, or an object that holds one. None for anything else; no name is checked."""
+        found = value.get("columns") if isinstance(value, Mapping) else value
+        if not isinstance(found, list):
+            return None
+        named = [one for one in found if isinstance(one, Mapping) and isinstance(one.get("name"), str)]
+        return cls(Column(one["name"], str(one.get("type") or "STRING").upper()) for one in named)
+
+    def to_wire(self) -> list[dict[str, str]]:
+        """As Domo takes it."""
+        return [{"type": column.type, "name": column.name} for column in self.columns]
+
+    def check(self) -> None:
+        """Raises InvalidInputError unless Domo would take it."""
+        if not self.columns:
+            raise InvalidInputError("a DataSet needs at least one column")
+        seen: dict[str, str] = {}
+        for column in self.columns:
+            if not column.name.strip():
+                raise InvalidInputError("a column has no name")
+            if column.type not in TYPES:
+                raise InvalidInputError(
+                    f"column {column.name!r} cannot be {column.type!r}; Domo has {', '.join(sorted(TYPES))}"
+                )
+            if (other := seen.setdefault(column.name.casefold(), column.name)) is not column.name:
+                raise InvalidInputError(
+                    f"columns {other!r} and {column.name!r} are the same to Domo, which does not tell upper from lower case"
+                )
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self.columns)
+
+    @overload
+    def __getitem__(self, index: int) -> Column: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Column, ...]: ...
+    def __getitem__(self, index: int | slice) -> Column | tuple[Column, ...]:
+        return self.columns[index]
+
+    def __repr__(self) -> str:
+        return f"Schema({', '.join(map(str, self.columns))})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{escape(one.name)}</td><td>{escape(one.type)}</td></tr>" for one in self.columns)
+        return f"<table><tr><th>column</th><th>type</th></tr>{rows}</table>"
+
+    def diff(self, other: "Schema") -> "SchemaDiff":
+        """What would have to change for this schema to become `other`."""
+        mine = {column.name: column.type for column in self.columns}
+        theirs = {column.name: column.type for column in other.columns}
+        return SchemaDiff(
+            added=tuple(one for one in other.columns if one.name not in mine),
+            removed=tuple(one for one in self.columns if one.name not in theirs),
+            changed=tuple(
+                (one.name, one.type, theirs[one.name])
+                for one in self.columns
+                if theirs.get(one.name, one.type) != one.type
+            ),
+            is_reordered=[name for name in mine if name in theirs] != [name for name in theirs if name in mine],
+        )
+
+
+@attrs.frozen
+class SchemaDiff:
+    """How the columns of data differ from those of a DataSet.
+
+    added, removed:  columns that the data has and the DataSet lacks, and the other way round.
+    changed:         (name, type in the DataSet, type of the data).
+    is_reordered:    the common columns stand in another order. That alone is no difference: names decide.
+    """
+
+    added: tuple[Column, ...] = ()
+    removed: tuple[Column, ...] = ()
+    changed: tuple[tuple[str, str, str], ...] = ()
+    is_reordered: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+    def __str__(self) -> str:
+        lines = [f"+ {column}" for column in self.added]
+        lines += [f"- {column}" for column in self.removed]
+        lines += [f"~ {name} {before} -> {after}" for name, before, after in self.changed]
+        return "; ".join(lines)
+
+
+class SchemaMismatchError(InvalidInputError):
+    """The columns of the data are not those of the DataSet; nothing was sent.
+
+    diff:  how they differ.
+    """
+
+    hint = "Change the data, or pass evolve_schema='add' or 'replace' to change the DataSet."
+
+    def __init__(self, message: str, *, diff: SchemaDiff | None = None, asked: str = "", hint: str = "") -> None:
+        super().__init__(message, asked=asked, hint=hint)
+        self.diff: SchemaDiff = diff or SchemaDiff()
+
+
+def _column(value: Mapping[str, Any]) -> Column:
+    try:
+        return Column(value["name"], str(value["type"]).upper())
+    except (KeyError, TypeError):
+        raise InvalidInputError(f"{value!r} is no column; pass {{'name': …, 'type': …}}") from None
