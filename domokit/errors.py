@@ -3,7 +3,10 @@
     DomoError
     ├── InvalidInputError            refused before anything was sent (also a ValueError)
     │   ├── InvalidInstanceError     not the name of a Domo instance
-    │   └── MissingCredentialError   an argument or environment variable that signing in needs
+    │   ├── MissingCredentialError   an argument or environment variable that signing in needs
+    │   ├── MissingExtraError        a library that this needs is not installed (also an ImportError)
+    │   ├── InvalidDataError         a value that Domo cannot hold, and where it stands
+    │   └── SchemaMismatchError      the columns of the data are not those of the DataSet
     ├── UnsupportedByAuth            this kind of auth cannot sign that API
     ├── DryRunRefused                a request that changes something, inside dry_run()
     ├── ConnectionFailedError        no answer, and nothing was done
@@ -19,6 +22,8 @@
     │   └── UnpersistedError         a token is held in memory only, for the store failed after it was received
     ├── SeveralFailedError           some items of a fan-out failed; the rest is attached
     ├── RotationError                a rotation stopped; says what it left
+    ├── UploadError                  a load stopped; says what it left, and how to resume
+    ├── IncompleteDataError          rows are missing from what was read
     └── APIError                     Domo answered, and the answer is an error
         ├── AuthenticationError      401, or a sign-in that was refused
         │   ├── InvalidCredentialsError, AccountLockedError, OneTimePasswordRequired
@@ -70,12 +75,15 @@ __all__ = [
     "GrantDeadError",
     "GrantRefusedError",
     "IPNotAllowedError",
+    "IncompleteDataError",
     "InvalidClientError",
     "InvalidCredentialsError",
+    "InvalidDataError",
     "InvalidInputError",
     "InvalidInstanceError",
     "MaintenanceError",
     "MissingCredentialError",
+    "MissingExtraError",
     "NotFoundError",
     "OneTimePasswordRequired",
     "OutcomeUnknown",
@@ -84,6 +92,7 @@ __all__ = [
     "RefreshTokenLost",
     "RequestTimeoutError",
     "RotationError",
+    "SchemaMismatchError",
     "ServerError",
     "ServiceUnavailableError",
     "SessionQuotaError",
@@ -98,6 +107,7 @@ __all__ = [
     "UnknownInstanceError",
     "UnpersistedError",
     "UnsupportedByAuth",
+    "UploadError",
 ]
 
 
@@ -147,6 +157,30 @@ class InvalidInstanceError(InvalidInputError):
 
 class MissingCredentialError(InvalidInputError):
     """Something that signing in needs was not given; nothing was sent."""
+
+
+class MissingExtraError(InvalidInputError, ImportError):
+    """A library that this needs is not installed; nothing was sent."""
+
+
+class InvalidDataError(InvalidInputError):
+    """A value that the column's type, or Domo, cannot hold. The text says which column, and which row if known.
+
+    The value itself is not in the text. A load that meets it is aborted: nothing of it is visible.
+    """
+
+
+class SchemaMismatchError(InvalidInputError):
+    """The columns of the data are not those of the DataSet; nothing was sent.
+
+    diff:  how they differ, a `domokit.bulk.schema.SchemaDiff`.
+    """
+
+    hint = "Change the data, or pass evolve_schema='add' or 'replace' to change the DataSet."
+
+    def __init__(self, message: str, *, diff: Any = None, asked: str = "", hint: str = "") -> None:
+        super().__init__(message, asked=asked, hint=hint)
+        self.diff: Any = diff
 
 
 class UnsupportedByAuth(DomoError):
@@ -268,6 +302,40 @@ class RotationError(DomoError):
         self.step = step
         self.left_alive: tuple[int, ...] = tuple(left_alive)
         self.stored = stored
+
+
+class UploadError(DomoError):
+    """A load stopped before its end; its cause is why. The DataSet has its earlier rows, unless `is_committed` is None.
+
+    upload_id:     Domo's number of the upload or execution; None if none was opened.
+    is_committed:  False: nothing of it is visible; None: the answer to the commit was lost, so look at the DataSet.
+    is_open:       whether the upload could not be aborted and is still open at Domo's, or was left so to be resumed.
+    parts_done:    how many parts had arrived.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        asked: str = "",
+        hint: str = "",
+        upload_id: int | str | None = None,
+        is_committed: bool | None = False,
+        is_open: bool = False,
+        parts_done: int = 0,
+    ) -> None:
+        super().__init__(message, asked=asked, hint=hint)
+        self.upload_id = upload_id
+        self.is_committed = is_committed
+        self.is_open = is_open
+        self.parts_done = parts_done
+
+
+class IncompleteDataError(DomoError):
+    """Rows are missing from what was read: the answer was cut off, or has fewer rows than Domo says there are."""
+
+    hint = "Read it again; what was read so far was not handed out as a whole."
+    retryable = True
 
 
 class APIError(DomoError):

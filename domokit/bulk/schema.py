@@ -46,7 +46,7 @@ class Schema(Sequence[Column]):
 
     @classmethod
     def from_wire(cls, value: Any) -> "Schema | None":
-        """What Domo sends: a list of columns, or an object that holds one. None for anything else; no name is checked."""
+        """What Domo sends: a list of columns, or an object that holds one. None for anything else; nothing is checked."""
         found = value.get("columns") if isinstance(value, Mapping) else value
         if not isinstance(found, list):
             return None
@@ -71,7 +71,7 @@ class Schema(Sequence[Column]):
                 )
             if (other := seen.setdefault(column.name.casefold(), column.name)) is not column.name:
                 raise InvalidInputError(
-                    f"columns {other!r} and {column.name!r} are the same to Domo, which does not tell upper from lower case"
+                    f"columns {other!r} and {column.name!r} are one to Domo, which does not tell upper from lower case"
                 )
 
     @property
@@ -136,19 +136,6 @@ class SchemaDiff:
         lines += [f"- {column}" for column in self.removed]
         lines += [f"~ {name} {before} -> {after}" for name, before, after in self.changed]
         return "; ".join(lines)
-
-
-class SchemaMismatchError(InvalidInputError):
-    """The columns of the data are not those of the DataSet; nothing was sent.
-
-    diff:  how they differ.
-    """
-
-    hint = "Change the data, or pass evolve_schema='add' or 'replace' to change the DataSet."
-
-    def __init__(self, message: str, *, diff: SchemaDiff | None = None, asked: str = "", hint: str = "") -> None:
-        super().__init__(message, asked=asked, hint=hint)
-        self.diff: SchemaDiff = diff or SchemaDiff()
 
 
 def _column(value: Mapping[str, Any]) -> Column:
