@@ -445,6 +445,7 @@ def serve():
 
 def main():
     faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born ignoring it
     logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     if sys.argv[1:] == ["alone"]:
         order = json.loads(sys.stdin.readline())
