@@ -5,7 +5,7 @@ it to the auth object's connection, which signs, repeats, maps errors and keeps 
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from types import UnionType
 from typing import Any, TypeVar
@@ -18,33 +18,40 @@ import httpx
 from domokit._secrets import Secret
 from domokit.auth import Answer, Auth, Family, override, record
 from domokit.auth.base import connection_for
-from domokit.connection.exchange import decode
+from domokit.connection.exchange import Connection, decode
 from domokit.errors import (
     APIError,
     DomoDecodeError,
     DomoError,
     DryRunRefused,
+    IncompleteDataError,
     InvalidInputError,
     SeveralFailedError,
+    UnexpectedPageError,
     UnsupportedByAuth,
+    connection_error,
 )
 
 __all__ = [
     "Answer",
+    "Content",
     "Fetch",
     "Json",
     "Route",
+    "Streamed",
     "dry_run",
     "fan_out",
     "is_dry_run",
     "members",
     "override",
     "pages",
+    "plain_text",
     "platform",
     "product",
     "record",
     "require_family",
     "send",
+    "stream",
 ]
 
 Json = Any  # what json.loads gives; secrets inside are Secret
@@ -131,24 +138,112 @@ def is_dry_run() -> bool:
     return _dry.get()
 
 
+@attrs.frozen
+class Content:
+    """A body that is not JSON: its bytes, what they are ('text/csv'), and how they are compressed ('gzip'), if so."""
+
+    data: bytes = attrs.field(repr=False)
+    type: str
+    encoding: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Content-Type": self.type, **({"Content-Encoding": self.encoding} if self.encoding else {})}
+
+
+def plain_text(value: str) -> Content:
+    """Bare UTF-8 text, for the endpoints that take no JSON."""
+    return Content(value.encode(), "text/plain; charset=utf-8")
+
+
 async def send(
     auth: Auth,
     route: Route,
     *,
     params: Mapping[str, Any] | None = None,
     json: Json = None,
-    text: str | None = None,
+    content: Content | None = None,
     **parts: object,
 ) -> Json:
     """Send one request; return its decoded JSON (or bytes), or None where the route promises none.
 
     params:  query parameters; those that are None are left out, booleans are sent as true and false.
     json:    the body. `Secret` values in it are revealed as it is encoded.
-    text:    the body, as bare UTF-8 text, for the endpoints that take no JSON.
+    content: the body, for the endpoints that take no JSON.
     parts:   what stands in braces in the route's path.
     Raises: a kind of APIError for any answer that is not what was promised; ConnectionFailedError, OutcomeUnknown;
             UnsupportedByAuth, DryRunRefused and InvalidInputError before anything is sent.
     """
+    connection, request, asked = _prepared(auth, route, params, json, content, parts)
+    response = await connection.exchange(
+        request, asked=asked, repeatable=route.repeatable, auth=auth, meanings=route.errors
+    )
+    if route.returns is None or (route.may_be_empty and not response.content.strip()):
+        return None
+    return response.content if route.returns is bytes else decode(asked, response, route.returns)
+
+
+class Streamed:
+    """An answer whose body is still to come; see `stream`.
+
+    total_bytes:     how many bytes are to come over the line, if the answer says so.
+    received_bytes:  how many have come so far, as they are on the line: perhaps compressed.
+    """
+
+    def __init__(self, response: httpx.Response, asked: str) -> None:
+        self._response = response
+        self._asked = asked
+        length = response.headers.get("content-length", "")
+        self.total_bytes: int | None = int(length) if length.isdecimal() else None
+
+    @property
+    def received_bytes(self) -> int:
+        return self._response.num_bytes_downloaded
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body, decompressed, as it comes.
+
+        Raises: IncompleteDataError, if the connection is lost before its end; UnexpectedPageError, if it is a page.
+        """
+        is_first = True
+        lost: Exception | None = None
+        try:
+            async for chunk in self._response.aiter_bytes():
+                if is_first and chunk[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+                    raise UnexpectedPageError("a web page came where rows were due", asked=self._asked, status=200)
+                is_first = False
+                yield chunk
+        except (httpx.TransportError, httpx.DecodingError) as caught:
+            lost = caught
+        if lost is not None:
+            reason = connection_error(self._asked, lost, repeatable=True)
+            raise IncompleteDataError(
+                f"the answer broke off after {self.received_bytes} bytes: {reason.message}", asked=self._asked
+            ) from lost
+
+
+@asynccontextmanager
+async def stream(
+    auth: Auth, route: Route, *, params: Mapping[str, Any] | None = None, json: Json = None, **parts: object
+) -> AsyncGenerator[Streamed, None]:
+    """Send one request whose answer is long, and read it inside the block; leaving the block ends the transfer.
+
+    Raises: what `send` raises, before the block is entered.
+    """
+    connection, request, asked = _prepared(auth, route, params, json, None, parts)
+    async with connection.streamed(request, asked=asked, auth=auth, meanings=route.errors) as response:
+        yield Streamed(response, asked)
+
+
+def _prepared(
+    auth: Auth,
+    route: Route,
+    params: Mapping[str, Any] | None,
+    json: Json,
+    content: Content | None,
+    parts: Mapping[str, object],
+) -> tuple[Connection, httpx.Request, str]:
+    """The connection, the request, and what is asked in words; refused here is what must not be sent."""
     require_family(auth, route.family, asked=str(route))
     if route.changes and _dry.get():
         raise DryRunRefused("not sent, because this is a dry run", asked=str(route))
@@ -157,17 +252,12 @@ async def send(
     if params and (query := _query(params)):
         url = f"{url}?{query}"
     connection = connection_for(auth)
-    asked = f"{route.method} {path}"
-    response = await connection.exchange(
-        _build(connection.request, route, url, json, text),
-        asked=asked,
-        repeatable=route.repeatable,
-        auth=auth,
-        meanings=route.errors,
-    )
-    if route.returns is None or (route.may_be_empty and not response.content.strip()):
-        return None
-    return response.content if route.returns is bytes else decode(asked, response, route.returns)
+    headers = {"Accept": route.accept} if route.accept else {}
+    if content is None:
+        request = connection.request(route.method, url, json=json, headers=headers)
+    else:
+        request = connection.request(route.method, url, content=content.data, headers=headers | content.headers)
+    return connection, request, f"{route.method} {path}"
 
 
 def members(answer: Json, name: str) -> list[Json]:
@@ -191,15 +281,11 @@ def require_family(auth: Auth, family: Family, *, asked: str = "") -> None:
         )
 
 
-def _build(build: Callable[..., httpx.Request], route: Route, url: str, json: Json, text: str | None) -> httpx.Request:
-    if text is not None:
-        return build(route.method, url, content=text.encode(), headers={"Content-Type": "text/plain; charset=utf-8"})
-    return build(route.method, url, json=json, headers={"Accept": route.accept} if route.accept else None)
-
-
 def _query(params: Mapping[str, Any]) -> str:
     pairs = [(name, value) for name, value in params.items() if value is not None]
-    return urlencode([(name, str(value).lower() if isinstance(value, bool) else str(value)) for name, value in pairs])
+    return urlencode(
+        [(name, str(value).lower() if isinstance(value, bool) else value) for name, value in pairs], doseq=True
+    )
 
 
 # -- many items

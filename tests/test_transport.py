@@ -62,7 +62,7 @@ from domokit.errors import (
     UnsupportedByAuth,
 )
 from domokit.testing import access_token_auth, oauth_client_auth, session_auth
-from domokit.transport import Route, is_dry_run, pages, platform, product, send
+from domokit.transport import Route, is_dry_run, pages, plain_text, platform, product, send
 
 ACME = "https://acme.domo.com"
 TOKEN = "tok-4f3e2d1c0b9a8877"
@@ -204,7 +204,7 @@ async def test_an_empty_json_body_is_sent_as_such(respx_mock):
 @respx.mock(base_url=ACME)
 async def test_a_text_body_is_bare_utf8(respx_mock):
     wire = respx_mock.post("/api/things").respond(json={})
-    await send(acme(), THINGS, text="Zoë")
+    await send(acme(), THINGS, content=plain_text("Zoë"))
     assert wire.calls.last.request.content == "Zoë".encode()
     assert wire.calls.last.request.headers["Content-Type"] == "text/plain; charset=utf-8"
 

@@ -46,7 +46,7 @@ class Schema(Sequence[Column]):
 
     @classmethod
     def from_wire(cls, value: Any) -> "Schema | None":
-        """What Domo sends: a list of columns, or an object holding one; None for anything else. Names are not checked."""
+        """What Domo sends, a list of columns or an object holding one; None for anything else. No check of names."""
         found = value.get("columns") if isinstance(value, Mapping) else value
         if not isinstance(found, list):
             return None

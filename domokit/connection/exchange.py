@@ -7,7 +7,7 @@ import logging
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from json import dumps, loads
@@ -41,6 +41,7 @@ log: logging.Logger = logging.getLogger("domokit.transport")
 
 USER_AGENT = "domokit"
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+_MOST_SHOWN = 64 * 1024  # bytes of rows in a record
 _HIDDEN_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
 
@@ -185,12 +186,14 @@ class Connection:
         auth: httpx.Auth | None,
         meanings: Mapping[int, Callable[..., APIError]] | None = None,
         urgent: bool = False,
+        to_stream: bool = False,
     ) -> httpx.Response:
         """Send `request`, signed by `auth` if given, until an answer is in hand that is no error.
 
         asked:       method and path, for errors and the log.
         repeatable:  whether sending it twice does no harm.
         urgent:      past the limit on calls in flight: a sign-in, for which those in flight are waiting.
+        to_stream:   leave the body of an answer that is no error unread; for `streamed`, which keeps to the limit.
         Raises: what `error_for` makes of the answer, ConnectionFailedError, RequestTimeoutError, OutcomeUnknown.
         """
         if self._closer is None:
@@ -207,12 +210,14 @@ class Connection:
                 await self._keep_pace(asked, policy.budget)
             error: DomoError | None = None
             response: httpx.Response | None = None
-            if urgent:
-                response, error = await self._once(request, asked, repeatable, auth, total)
+            if urgent or to_stream:
+                response, error = await self._once(request, asked, repeatable, auth, total, to_stream)
             else:
                 async with self._limit:
                     response, error = await self._once(request, asked, repeatable, auth, total)
             if response is not None:
+                if not response.is_closed:
+                    return response
                 if (error := error_for(asked, response, meanings)) is None:
                     return response
                 if error.retry_after is not None and error.status == 429:
@@ -228,14 +233,45 @@ class Connection:
                 self._slow_down(wait)
             await anyio.sleep(wait)
 
+    @asynccontextmanager
+    async def streamed(
+        self,
+        request: httpx.Request,
+        *,
+        asked: str,
+        auth: httpx.Auth | None,
+        meanings: Mapping[int, Callable[..., APIError]] | None = None,
+    ) -> AsyncGenerator[httpx.Response, None]:
+        """The same for an answer whose body is read by the caller, inside the block; it counts as a call in flight.
+
+        What fails before the body begins is repeated as ever; what fails later is the reader's affair.
+        """
+        async with self._limit:
+            response = await self.exchange(
+                request, asked=asked, repeatable=True, auth=auth, meanings=meanings, to_stream=True
+            )
+            try:
+                yield response
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await response.aclose()
+
     async def _once(
-        self, request: httpx.Request, asked: str, repeatable: bool, auth: httpx.Auth | None, total: float | None
+        self,
+        request: httpx.Request,
+        asked: str,
+        repeatable: bool,
+        auth: httpx.Auth | None,
+        total: float | None,
+        to_stream: bool = False,
     ) -> tuple[httpx.Response | None, DomoError | None]:
         began = time.monotonic()
         lost: Exception | None = None
         with anyio.move_on_after(total) as scope:
             try:
-                response = await self._client.send(request, auth=auth)
+                response = await self._client.send(request, auth=auth, stream=to_stream)
+                if to_stream and not (response.is_success and "html" not in response.headers.get("content-type", "")):
+                    await response.aread()  # an error: it is told by its body
             except (httpx.TransportError, httpx.DecodingError) as caught:
                 lost = caught
             except BaseException as passing:  # a cancellation, or an error of ours: neither needs the frames below
@@ -398,12 +434,19 @@ def _answer(request: httpx.Request, response: httpx.Response, seconds: float) ->
         request.method,
         scrub(str(request.url)),
         _shown(request.headers),
-        mask(_decoded(request.content)),
+        _body(request.headers, request.content),
         response.status_code,
         _shown(response.headers),
-        mask(_decoded(response.content)),
+        _body(response.headers, response.content) if response.is_closed else "<streamed>",
         seconds,
     )
+
+
+def _body(headers: httpx.Headers, content: bytes) -> Any:
+    kind = headers.get("content-type", "")
+    if kind.startswith("text/csv") and len(content) > _MOST_SHOWN:  # rows: nobody reads ten megabytes of them
+        return f"<{len(content)} bytes of {' '.join(filter(None, [headers.get('content-encoding'), kind]))}>"
+    return mask(_decoded(content))
 
 
 def _shown(headers: httpx.Headers) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from domokit.auth import Auth
-from domokit.transport import Json, members, product, send
+from domokit.transport import Json, members, plain_text, product, send
 
 LIST_ACCOUNTS = product("GET", "/api/data/v1/accounts", returns=list)
 GET_ACCOUNT = product("GET", "/api/data/v1/accounts/{account_id}")
@@ -77,7 +77,7 @@ async def update_account_config(
 
 async def update_account_name(auth: Auth, account_id: int | str, name: str) -> None:
     """Change the label people see. Source: PUT /api/data/v1/accounts/{account_id}/name, a bare text body"""
-    await send(auth, UPDATE_NAME, text=name, account_id=account_id)
+    await send(auth, UPDATE_NAME, content=plain_text(name), account_id=account_id)
 
 
 async def delete_account(auth: Auth, account_id: int | str) -> None:

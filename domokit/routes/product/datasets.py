@@ -1,0 +1,164 @@
+"""DataSets: descriptions, schemas, who may see them, versions. The product API calls them data sources."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from domokit.auth import Auth
+from domokit.transport import Json, members, product, send
+
+LIST_DATASETS = product("GET", "/api/data/v3/datasources")
+GET_DATASET = product("GET", "/api/data/v3/datasources/{dataset_id}")
+GET_MANY = product("POST", "/api/data/v3/datasources/bulk", changes=False)
+CREATE_DATASET = product("POST", "/api/data/v2/datasources", returns=dict | str)
+UPDATE_PROPERTIES = product("PUT", "/api/data/v3/datasources/{dataset_id}/properties", returns=None)
+DELETE_DATASET = product("DELETE", "/api/data/v3/datasources/{dataset_id}", returns=None)
+RESTORE_DATASETS = product("POST", "/api/data/v3/datasources/restore", returns=None, repeatable=True)
+GET_STATUS = product("GET", "/api/data/v3/datasources/{dataset_id}/statuses")
+GET_SCHEMA = product("GET", "/api/data/v2/datasources/{dataset_id}/schemas/{schema_id}")
+SET_SCHEMA = product("POST", "/api/data/v2/datasources/{dataset_id}/schemas", repeatable=True)
+LIST_VERSIONS = product("GET", "/api/data/v3/datasources/{dataset_id}/dataversions/details", returns=list)
+DELETE_VERSIONS = product("DELETE", "/api/data/v2/datasources/{dataset_id}/dataversions", returns=None)
+SET_OWNER = product("PUT", "/api/data/v2/datasources/{dataset_id}/responsibleUsers", returns=None)
+LIST_PERMISSIONS = product("GET", "/api/data/v3/datasources/{dataset_id}/permissions")
+SET_PERMISSION = product("PUT", "/api/data/v3/datasources/{dataset_id}/permissions", returns=None)
+DELETE_PERMISSION = product(
+    "DELETE", "/api/data/v3/datasources/{dataset_id}/permissions/{kind}/{grantee_id}", returns=None
+)
+GET_MY_LEVEL = product("GET", "/api/data/v3/datasources/{dataset_id}/permissions/currentUser", returns=str)
+SHARE = product("POST", "/api/data/v3/datasources/{dataset_id}/share", returns=None, repeatable=True)
+SET_TAGS = product("POST", "/api/data/ui/v3/datasources/{dataset_id}/tags", returns=None, repeatable=True)
+
+
+async def list_datasets(auth: Auth, offset: int, limit: int, *, name_like: str | None = None) -> list[Json]:
+    """One page of DataSets by name; more than 50 are refused. Source: GET /api/data/v3/datasources"""
+    params = {"offset": offset, "limit": limit, "orderBy": "name", "nameLike": name_like, "part": _PARTS}
+    return members(await send(auth, LIST_DATASETS, params=params), "dataSources")
+
+
+async def get_dataset_by_id(auth: Auth, dataset_id: str) -> Json:
+    """One DataSet, without its schema; a deleted one still comes, with `deleted` true.
+
+    Source: GET /api/data/v3/datasources/{dataset_id}
+    """
+    return await send(auth, GET_DATASET, params={"part": _PARTS}, dataset_id=dataset_id)
+
+
+async def get_datasets(auth: Auth, dataset_ids: Sequence[str]) -> list[Json]:
+    """Up to 100 by id, those that are there. Source: POST /api/data/v3/datasources/bulk"""
+    return members(await send(auth, GET_MANY, json=list(dataset_ids)), "dataSources")
+
+
+async def create_dataset(auth: Auth, *, name: str, description: str, columns: Sequence[Mapping[str, str]]) -> str:
+    """Create an empty DataSet that takes data over the API; return its id. Source: POST /api/data/v2/datasources"""
+    body: dict[str, Any] = {
+        "userDefinedType": "api",
+        "dataSourceName": name,
+        "dataSourceDescription": description,
+        "schema": {"columns": list(columns)},
+    }
+    made = await send(auth, CREATE_DATASET, json=body)
+    return made if isinstance(made, str) else (made.get("dataSource") or made).get("dataSourceId")
+
+
+async def update_dataset(
+    auth: Auth, dataset_id: str, *, name: str | None = None, description: str | None = None
+) -> None:
+    """Change what is given. Source: PUT /api/data/v3/datasources/{dataset_id}/properties"""
+    given = {"dataSourceName": name, "dataSourceDescription": description}
+    body = {key: value for key, value in given.items() if value is not None}
+    await send(auth, UPDATE_PROPERTIES, json=body, dataset_id=dataset_id)
+
+
+async def delete_dataset(auth: Auth, dataset_id: str, *, for_good: bool = False) -> None:
+    """Delete a DataSet; unless for good it can be restored. Source: DELETE /api/data/v3/datasources/{dataset_id}"""
+    params = {"deleteMethod": "hard" if for_good else "soft"}
+    await send(auth, DELETE_DATASET, params=params, dataset_id=dataset_id)
+
+
+async def restore_datasets(auth: Auth, dataset_ids: Sequence[str]) -> None:
+    """Take back deletions. Source: POST /api/data/v3/datasources/restore"""
+    await send(auth, RESTORE_DATASETS, json=list(dataset_ids))
+
+
+async def get_dataset_status(auth: Auth, dataset_id: str) -> Json:
+    """Dimensions and state of what can be queried, fresh. Source: GET /api/data/v3/datasources/{dataset_id}/statuses"""
+    return await send(auth, GET_STATUS, params={"expireCache": True}, dataset_id=dataset_id)
+
+
+async def get_schema(auth: Auth, dataset_id: str) -> list[Json]:
+    """The columns that the next load must have. Source: GET /api/data/v2/datasources/{dataset_id}/schemas/latest"""
+    answer = await send(auth, GET_SCHEMA, dataset_id=dataset_id, schema_id="latest")
+    return members(answer.get("schema") or {}, "columns")
+
+
+async def set_schema(auth: Auth, dataset_id: str, columns: Sequence[Mapping[str, str]]) -> None:
+    """A new version of the schema; the rows there are stay as they are.
+
+    Source: POST /api/data/v2/datasources/{dataset_id}/schemas
+    """
+    body: dict[str, Any] = {"columns": list(columns), "objects": [], "views": []}
+    await send(auth, SET_SCHEMA, json=body, dataset_id=dataset_id)
+
+
+async def list_versions(auth: Auth, dataset_id: str) -> list[Json]:
+    """All data versions, indexed or not. Source: GET /api/data/v3/datasources/{dataset_id}/dataversions/details"""
+    return await send(auth, LIST_VERSIONS, params={"limitToIndexed": False}, dataset_id=dataset_id)
+
+
+async def delete_versions(auth: Auth, dataset_id: str, version_ids: Sequence[int]) -> None:
+    """Drop data versions for good, from what can be queried, too.
+
+    Source: DELETE /api/data/v2/datasources/{dataset_id}/dataversions
+    """
+    await send(auth, DELETE_VERSIONS, params={"index": True}, json=list(version_ids), dataset_id=dataset_id)
+
+
+async def set_owner(auth: Auth, dataset_id: str, *, kind: str, owner_id: int | str) -> None:
+    """Make a USER or GROUP the owner. Source: PUT /api/data/v2/datasources/{dataset_id}/responsibleUsers"""
+    key = "responsibleGroupId" if kind == "GROUP" else "responsibleUserId"
+    await send(auth, SET_OWNER, json={key: owner_id}, dataset_id=dataset_id)
+
+
+async def list_permissions(auth: Auth, dataset_id: str) -> list[Json]:
+    """Who has access, and how much. Source: GET /api/data/v3/datasources/{dataset_id}/permissions"""
+    return members(await send(auth, LIST_PERMISSIONS, dataset_id=dataset_id), "list")
+
+
+async def set_permission(auth: Auth, dataset_id: str, *, kind: str, grantee_id: int | str, level: str) -> None:
+    """Add or change one entry. Source: PUT /api/data/v3/datasources/{dataset_id}/permissions
+
+    kind:   USER or GROUP.
+    level:  OWNER, CO_OWNER, CAN_EDIT, CAN_SHARE or CAN_VIEW.
+    """
+    body = {"accessLevel": level, "id": str(grantee_id), "type": kind}
+    await send(auth, SET_PERMISSION, json=body, dataset_id=dataset_id)
+
+
+async def delete_permission(auth: Auth, dataset_id: str, *, kind: str, grantee_id: int | str) -> None:
+    """Take access away. Source: DELETE /api/data/v3/datasources/{dataset_id}/permissions/{type}/{id}"""
+    await send(auth, DELETE_PERMISSION, dataset_id=dataset_id, kind=kind, grantee_id=grantee_id)
+
+
+async def get_my_level(auth: Auth, dataset_id: str) -> str:
+    """The caller's own level. Source: GET /api/data/v3/datasources/{dataset_id}/permissions/currentUser"""
+    return await send(auth, GET_MY_LEVEL, dataset_id=dataset_id)
+
+
+async def share_dataset(
+    auth: Auth, dataset_id: str, permissions: Sequence[Mapping[str, str]], *, message: str | None = None
+) -> None:
+    """Grant access to several at once: {'type', 'id', 'accessLevel'} each; with a message it is mailed to them.
+
+    Source: POST /api/data/v3/datasources/{dataset_id}/share
+    """
+    body = {"permissions": list(permissions), "sendEmail": message is not None, "message": message or ""}
+    await send(auth, SHARE, json=body, dataset_id=dataset_id)
+
+
+async def set_tags(auth: Auth, dataset_id: str, tags: Sequence[str]) -> None:
+    """Replace all tags. Source: POST /api/data/ui/v3/datasources/{dataset_id}/tags"""
+    await send(auth, SET_TAGS, json=list(tags), dataset_id=dataset_id)
+
+
+# What answers are to hold beside the core: rows and columns, state, permissions.
+_PARTS = ["core", "permission", "status", "rowcolcount", "pdp", "dataprovider"]
