@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from domokit.auth import auth_from_env as auth_from_env
     from domokit.auth import override as override
     from domokit.auth import record as record
+    from domokit.bulk.schema import Column as Column
+    from domokit.bulk.schema import Schema as Schema
     from domokit.entities.access_tokens import DomoAccessToken as DomoAccessToken
     from domokit.entities.account_config import MASKED as MASKED
     from domokit.entities.account_config import AbstractCredentialStore as AbstractCredentialStore
@@ -39,7 +41,11 @@ if TYPE_CHECKING:
     from domokit.entities.base import entity as entity
     from domokit.entities.datasets import DomoDataset as DomoDataset
     from domokit.entities.groups import DomoGroup as DomoGroup
+    from domokit.entities.pdp_policies import DomoPdpPolicy as DomoPdpPolicy
+    from domokit.entities.pdp_policies import RowFilter as RowFilter
     from domokit.entities.roles import DomoRole as DomoRole
+    from domokit.entities.streams import DomoStream as DomoStream
+    from domokit.entities.streams import DomoStreamExecution as DomoStreamExecution
     from domokit.entities.users import DomoUser as DomoUser
     from domokit.stores import EncryptionKey as EncryptionKey
     from domokit.stores import FileStore as FileStore
@@ -68,7 +74,10 @@ _HOMES = {
     "entities.base": "NOT_GIVEN DomoEntity api entity",
     "entities.datasets": "DomoDataset",
     "entities.groups": "DomoGroup",
+    "bulk.schema": "Column Schema",
+    "entities.pdp_policies": "DomoPdpPolicy RowFilter",
     "entities.roles": "DomoRole",
+    "entities.streams": "DomoStream DomoStreamExecution",
     "entities.users": "DomoUser",
     "stores": "EncryptionKey FileStore KeyringStore MemoryStore RedisStore TokenStore",
     "transport": "dry_run",
@@ -90,6 +99,7 @@ __all__ = [
     "Auth",
     "BrowserSessionAuth",
     "ClientOptions",
+    "Column",
     "DomoAccessToken",
     "DomoAccessTokenConfig",
     "DomoAccount",
@@ -97,7 +107,10 @@ __all__ = [
     "DomoDataset",
     "DomoEntity",
     "DomoGroup",
+    "DomoPdpPolicy",
     "DomoRole",
+    "DomoStream",
+    "DomoStreamExecution",
     "DomoUser",
     "EncryptionKey",
     "FileStore",
@@ -108,6 +121,8 @@ __all__ = [
     "RedisStore",
     "RetryPolicy",
     "RotationResult",
+    "RowFilter",
+    "Schema",
     "Secret",
     "SessionAuth",
     "TokenStore",

@@ -4,11 +4,12 @@ One call: `send` looks whether the auth may sign the route and whether this is a
 it to the auth object's connection, which signs, repeats, maps errors and keeps to the limits.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from types import UnionType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -193,6 +194,7 @@ class Streamed:
     def __init__(self, response: httpx.Response, asked: str) -> None:
         self._response = response
         self._asked = asked
+        self._reading: list[AsyncGenerator[bytes, None]] = []
         length = response.headers.get("content-length", "")
         self.total_bytes: int | None = int(length) if length.isdecimal() else None
 
@@ -200,26 +202,52 @@ class Streamed:
     def received_bytes(self) -> int:
         return self._response.num_bytes_downloaded
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body, decompressed, as it comes.
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body, decompressed, as it comes. To be read once.
 
         Raises: IncompleteDataError, if the connection is lost before its end; UnexpectedPageError, if it is a page.
         """
+        reading = self._chunks()
+        self._reading.append(reading)
+        return reading
+
+    async def aclose(self) -> None:
+        """End the reading; `stream` does."""
+        for reading in self._reading:
+            await reading.aclose()
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
         is_first = True
         lost: Exception | None = None
+        raw = cast("AsyncGenerator[bytes, None]", self._response.aiter_raw())
+        decoded = _inflated(raw) if self._response.headers.get("content-encoding") == "gzip" else raw
         try:
-            async for chunk in self._response.aiter_bytes():
-                if is_first and chunk[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-                    raise UnexpectedPageError("a web page came where rows were due", asked=self._asked, status=200)
-                is_first = False
-                yield chunk
-        except (httpx.TransportError, httpx.DecodingError) as caught:
+            async with aclosing(raw), aclosing(decoded):
+                async for chunk in decoded:
+                    if is_first and chunk[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+                        raise UnexpectedPageError("a web page came where rows were due", asked=self._asked, status=200)
+                    is_first = False
+                    yield chunk
+        except (httpx.TransportError, zlib.error, EOFError) as caught:
             lost = caught
         if lost is not None:
             reason = connection_error(self._asked, lost, repeatable=True)
             raise IncompleteDataError(
                 f"the answer broke off after {self.received_bytes} bytes: {reason.message}", asked=self._asked
             ) from lost
+
+
+async def _inflated(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """gzip, decompressed. Raises: EOFError, if its end is missing, which httpx lets pass; zlib.error."""
+    member: Any = None
+    async for chunk in chunks:
+        while chunk:  # one member may follow another
+            member = member or zlib.decompressobj(wbits=31)
+            if inflated := member.decompress(chunk):
+                yield inflated
+            chunk, member = (member.unused_data, None) if member.eof else (b"", member)
+    if member is not None:
+        raise EOFError("the compressed data has no end")
 
 
 @asynccontextmanager
@@ -231,8 +259,14 @@ async def stream(
     Raises: what `send` raises, before the block is entered.
     """
     connection, request, asked = _prepared(auth, route, params, json, None, parts)
+    request.headers["Accept-Encoding"] = "gzip"
     async with connection.streamed(request, asked=asked, auth=auth, meanings=route.errors) as response:
-        yield Streamed(response, asked)
+        streamed = Streamed(response, asked)
+        try:
+            yield streamed
+        finally:
+            with anyio.CancelScope(shield=True):
+                await streamed.aclose()
 
 
 def _prepared(

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from domokit.cli import accounts, keep, rotate, sandbox, tokens, users
+from domokit.cli import accounts, data, keep, rotate, sandbox, tokens, users
 
 app = typer.Typer(
     name="domokit",
     help="Domo from the command line: access tokens and their rotation, a keeper of credentials, "
-    "accounts, users, and a local sandbox.\n\n"
+    "accounts, users, rows of DataSets, and a local sandbox.\n\n"
     "Try it without a Domo: domokit rotate --sandbox",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -39,6 +39,7 @@ rotate.add_to(app)
 keep.add_to(app)
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(data.app, name="data")
 app.add_typer(users.app, name="users")
 users.add_whoami_to(app)
 sandbox.add_to(app)

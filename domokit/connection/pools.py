@@ -117,9 +117,8 @@ class _Borrowed(httpx.AsyncByteStream):
         self._stream = stream
         self._give_back: Callable[[], None] | None = give_back
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            yield chunk
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)  # no generator of our own, which nobody would close
 
     async def aclose(self) -> None:
         try:

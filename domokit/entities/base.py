@@ -24,7 +24,10 @@ HOMES: Mapping[str, str] = {
     "API_CLIENT": "domokit.entities.api_clients:DomoApiClient",
     "DATA_SOURCE": "domokit.entities.datasets:DomoDataset",
     "GROUP": "domokit.entities.groups:DomoGroup",
+    "PDP_POLICY": "domokit.entities.pdp_policies:DomoPdpPolicy",
     "ROLE": "domokit.entities.roles:DomoRole",
+    "STREAM": "domokit.entities.streams:DomoStream",
+    "STREAM_EXECUTION": "domokit.entities.streams:DomoStreamExecution",
     "USER": "domokit.entities.users:DomoUser",
 }
 

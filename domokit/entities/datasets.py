@@ -1,49 +1,486 @@
-"""DataSets: their descriptions."""
+"""DataSets: what they are, who may see them, and their rows in and out."""
 
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
+import attrs
+
+from domokit import bulk
 from domokit.auth import Auth
-from domokit.entities.base import DomoEntity, api, as_bool, as_id, as_int, as_text, as_time, entity
-from domokit.entities.listing import Pager
-from domokit.routes.platform import datasets as routes
+from domokit.bulk.schema import Schema
+from domokit.entities.base import (
+    NOT_GIVEN,
+    BothFamilies,
+    DomoEntity,
+    NotGiven,
+    api,
+    as_bool,
+    as_id,
+    as_int,
+    as_text,
+    as_time,
+    class_for,
+    entity,
+    given,
+)
+from domokit.entities.listing import Listing, Pager
+from domokit.errors import InvalidInputError, NotFoundError
+from domokit.routes.platform import datasets as platform
+from domokit.routes.platform import row_policies as platform_policies
+from domokit.routes.product import datasets as product
+from domokit.routes.product import row_policies as product_policies
+from domokit.routes.product import uploads
+from domokit.transport import Json, require_family
+
+if TYPE_CHECKING:
+    import os
+
+    from domokit.bulk.rows import Rows
+    from domokit.bulk.upload import UploadResult
+    from domokit.bulk.writing import WriteOptions
+
+_datasets = BothFamilies(product, platform)
+_policies = BothFamilies(product_policies, platform_policies)
+_PAGE_SIZE = 50  # more are refused
+
+
+class _ByNameOrRows:
+    """One name for two things: on the class, the DataSet of a name; on a DataSet, rows by their key."""
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return owner.upsert_by_name if instance is None else instance.upsert_rows
+
+
+def as_tags(value: Any) -> list[str] | None:
+    """Tags come as a list, or as JSON in a text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return [str(one) for one in value] if isinstance(value, list) else None
+
+
+@attrs.frozen(kw_only=True)
+class Access:
+    """Who may do what with a DataSet. kind: USER, GROUP, …; level: OWNER, CO_OWNER, CAN_EDIT, CAN_SHARE or CAN_VIEW."""
+
+    kind: str
+    id: int | str
+    name: str | None
+    level: str
+
+
+@attrs.frozen(kw_only=True)
+class Partition:
+    """A part of the rows that is replaced as a whole. name: what replace_partition() calls it."""
+
+    name: str
+    rows: int | None
+    completed_at: datetime | None
+    version_id: int | None
+
+
+@attrs.frozen(kw_only=True)
+class DataVersion:
+    """The rows of one load. status: SUCCESS, ERROR or PROCESSING, as Domo says."""
+
+    id: int
+    status: str | None
+    rows: int | None
+    bytes: int | None
+    recorded_at: datetime | None
 
 
 @entity
 class DomoDataset(DomoEntity):
-    """A DataSet. schema is [{'name': …, 'type': …}, …], in what `get_by_id` gives; None in listings."""
+    """A DataSet: columns, rows, and who may see them. Works with both API families.
+
+    rows, columns:   how many there are, of what can be queried; they lag behind loads.
+    schema:          its columns; None where the answer at hand does not tell, then `get_schema()` asks.
+    data_current_at: when the rows last changed.
+    What the family or endpoint at hand does not tell is None.
+    """
 
     kind: ClassVar[str] = "DATA_SOURCE"
     _page: ClassVar[str] = "/datasources/{id}/details/overview"
 
-    id: str = api("id", convert=as_id)
-    name: str | None = api("name", convert=as_text)
+    id: str = api("id", "dataSourceId", convert=as_id)
+    name: str | None = api("name", "dataSourceName", convert=as_text)
     description: str | None = api("description", convert=as_text)
-    rows: int | None = api("rows", convert=as_int)
-    columns: int | None = api("columns", convert=as_int)
-    schema: list[Any] | None = api(
-        "schema", convert=lambda value: value.get("columns") if isinstance(value, dict) else None
-    )
+    rows: int | None = api("rows", "rowCount", convert=as_int)
+    columns: int | None = api("columns", "columnCount", convert=as_int)
+    schema: Schema | None = api("schema", convert=Schema.from_wire)
+    owner_id: int | None = api("ownerId", convert=as_int)
+    owner_name: str | None = api("ownerName", convert=as_text)
+    tags: list[str] | None = api("tagsList", "tags", convert=as_tags)
+    display_type: str | None = api("displayType", convert=as_text)
+    provider: str | None = api("dataProviderType", convert=as_text)
+    stream_id: int | None = api("streamId", convert=as_int)
+    status: str | None = api("status", convert=as_text)
     is_pdp_enabled: bool | None = api("pdpEnabled", convert=as_bool)
-    created_at: datetime | None = api("createdAt", convert=as_time)
-    updated_at: datetime | None = api("updatedAt", convert=as_time)
-    data_current_at: datetime | None = api("dataCurrentAt", convert=as_time)
+    is_deleted: bool | None = api("deleted", convert=as_bool)
+    created_at: datetime | None = api("createdAt", "created", convert=as_time)
+    updated_at: datetime | None = api("updatedAt", "lastTouched", convert=as_time)
+    data_current_at: datetime | None = api("dataCurrentAt", "lastUpdated", convert=as_time)
+
+    @classmethod
+    def flatten(cls, obj: Mapping[str, Json]) -> Mapping[str, Json]:
+        """The owner is an object with an id and a name in both families."""
+        owner = obj.get("owner")
+        if not isinstance(owner, dict):
+            return obj
+        return {"ownerId": owner.get("id"), "ownerName": owner.get("name"), **obj}
+
+    # -- finding and making
 
     @classmethod
     async def get_by_id(cls, auth: Auth, dataset_id: str, /) -> Self:
-        """The DataSet with this id. Source: GET /v1/datasets/{dataset_id}"""
-        return cls.from_json(auth, await routes.get_dataset_by_id(auth, dataset_id))
+        """The DataSet with this id. Source: GET /api/data/v3/datasources/{dataset_id}, GET /v1/datasets/{dataset_id}
+
+        Raises: NotFoundError. A deleted one that can be restored comes with `is_deleted` (product API).
+        """
+        return cls.from_json(auth, await _datasets(auth).get_dataset_by_id(auth, dataset_id))
 
     @classmethod
     def get_all(cls, auth: Auth) -> Pager[Self]:
-        """All DataSets the caller may see, by name. Source: GET /v1/datasets (pages of 50)"""
+        """All DataSets the caller may see, by name.
+
+        Source: GET /api/data/v3/datasources, GET /v1/datasets (pages of 50)
+        """
         return cls.search(auth)
 
     @classmethod
     def search(cls, auth: Auth, *, name_contains: str | None = None) -> Pager[Self]:
-        """DataSets whose name contains a text. Source: GET /v1/datasets"""
+        """DataSets whose name contains a text, upper and lower case alike.
+
+        Source: GET /api/data/v3/datasources, GET /v1/datasets (pages of 50)
+        """
+        listed = _datasets(auth).list_datasets
         return Pager(
-            lambda offset, limit: routes.list_datasets(auth, offset, limit, name_like=name_contains),
+            lambda offset, limit: listed(auth, offset, limit, name_like=name_contains),
             lambda obj: cls.from_json(auth, obj),
-            size=50,
+            size=_PAGE_SIZE,
         )
+
+    @classmethod
+    async def get_by_name(cls, auth: Auth, name: str) -> Self:
+        """The DataSet of exactly this name; of several, the one that was touched last.
+
+        Raises: NotFoundError.
+        """
+        found = await cls.search(auth, name_contains=name).where(lambda dataset: dataset.name == name)
+        if not found:
+            raise NotFoundError(f"there is no DataSet named {name!r}", asked="search of DataSets", status=200)
+        return max(found, key=lambda dataset: (dataset.updated_at is not None, dataset.updated_at))
+
+    @classmethod
+    async def create(
+        cls,
+        auth: Auth,
+        name: str,
+        data: Any = None,
+        *,
+        schema: Any = None,
+        description: str = "",
+        key: Sequence[str] | None = None,
+        **options: "Unpack[WriteOptions]",
+    ) -> Self:
+        """Create a DataSet, and load rows into it if there are any.
+
+        data:     what `replace` takes; None for a DataSet without rows.
+        schema:   its columns, {'order_id': 'STRING', 'qty': 'LONG'} or a `Schema`; by default those of the data.
+        key:      columns that tell rows apart, for `upsert` later.
+        options:  see `WriteOptions`.
+        Raises: InvalidInputError, InvalidDataError before anything is sent; UploadError, if the load failed: the new
+                DataSet is deleted again then, unless the load is to be resumed.
+        Source: POST /api/data/v2/datasources, POST /v1/streams, and the endpoints of a load
+        """
+        dataset_id, _ = await bulk.create(
+            auth, name, data, schema=schema, description=description, key=key, options=options
+        )
+        return await cls.get_by_id(auth, dataset_id)
+
+    @classmethod
+    async def upsert_by_name(
+        cls,
+        auth: Auth,
+        name: str,
+        data: Any = None,
+        *,
+        schema: Any = None,
+        description: str | None = None,
+        key: Sequence[str] | None = None,
+        **options: "Unpack[WriteOptions]",
+    ) -> Self:
+        """The DataSet of this name, created or brought up to date.
+
+        data:         replaces all rows, if given.
+        schema:       its columns, if they are to change; by default those of the data for a new one.
+        description:  set if given.
+        """
+        try:
+            dataset = await cls.get_by_name(auth, name)
+        except NotFoundError:
+            return await cls.create(auth, name, data, schema=schema, description=description or "", key=key, **options)
+        if description is not None and description != dataset.description:
+            await dataset.update(description=description)
+        if schema is not None and Schema.of(schema) != await dataset.get_schema():
+            await dataset.set_schema(schema)
+        if data is not None:
+            await dataset.replace(data, **options)
+        return await dataset.refresh()
+
+    async def upsert_rows(
+        self, data: Any, *, key: Sequence[str] | None = None, **options: "Unpack[WriteOptions]"
+    ) -> "UploadResult":
+        """Rows with the same key columns replace older rows; the others are added.
+
+        data, options:  as for `replace`.
+        key:            the columns that tell rows apart; None for those the DataSet has.
+        Raises: InvalidInputError, for a DataSet without a stream, or without a key; and what `replace` raises.
+        """
+        return await bulk.write(self.auth, self.id, data, action="UPSERT", key=key, options=options)
+
+    # `await DomoDataset.upsert(auth, name, data)`: the DataSet of this name, created or brought up to date.
+    # `await dataset.upsert(data, key=["order_id"])`: rows with the same key replace older ones.
+    upsert: ClassVar[Any] = _ByNameOrRows()
+
+    # -- describing
+
+    async def update(self, *, name: str | NotGiven = NOT_GIVEN, description: str | NotGiven = NOT_GIVEN) -> Self:
+        """Change what is given. Returns itself, as Domo has it afterwards.
+
+        Source: PUT /api/data/v3/datasources/{dataset_id}/properties, PUT /v1/datasets/{dataset_id}
+        """
+        changes = given(name=name, description=description)
+        if "name" in changes and not changes["name"].strip():
+            raise InvalidInputError("a DataSet needs a name")
+        if not changes:
+            return self
+        await _datasets(self.auth).update_dataset(self.auth, self.id, **changes)
+        return await self.refresh()
+
+    async def get_schema(self) -> Schema:
+        """The columns that the next load must have.
+
+        Source: GET /api/data/v2/datasources/{dataset_id}/schemas/latest, GET /v1/datasets/{dataset_id}
+        """
+        self.schema = Schema.from_wire(await _datasets(self.auth).get_schema(self.auth, self.id)) or Schema(())
+        return self.schema
+
+    async def set_schema(self, schema: Any) -> Schema:
+        """Change the columns; the rows there are stay as they are until the next load.
+
+        schema:  {'name': 'TYPE'}, a `Schema`, or a list of columns.
+        Source: POST /api/data/v2/datasources/{dataset_id}/schemas, PUT /v1/datasets/{dataset_id}
+        """
+        wanted = Schema.of(schema)
+        await _datasets(self.auth).set_schema(self.auth, self.id, wanted.to_wire())
+        self.schema = wanted
+        return wanted
+
+    async def delete(self, *, for_good: bool = False) -> None:
+        """Delete the DataSet and its rows. On the platform API it is always for good; else `restore` takes it back.
+
+        Source: DELETE /api/data/v3/datasources/{dataset_id}, DELETE /v1/datasets/{dataset_id}
+        """
+        await _datasets(self.auth).delete_dataset(self.auth, self.id, for_good=for_good)
+        self.is_deleted = True
+
+    async def restore(self) -> Self:
+        """Take back a deletion that was not for good. Source: POST /api/data/v3/datasources/restore (product API)"""
+        await product.restore_datasets(self.auth, [self.id])
+        return await self.refresh()
+
+    async def set_tags(self, tags: Iterable[str]) -> None:
+        """Replace all tags. Source: POST /api/data/ui/v3/datasources/{dataset_id}/tags (product API)"""
+        if isinstance(tags, str):
+            raise InvalidInputError("tags is a list of texts")
+        wanted = list(dict.fromkeys(tags))
+        await product.set_tags(self.auth, self.id, wanted)
+        self.tags = wanted
+
+    # -- people
+
+    async def get_access(self) -> Listing[Access]:
+        """Who has access, and how much. Source: GET /api/data/v3/datasources/{dataset_id}/permissions (product API)"""
+        return Listing(
+            Access(
+                kind=str(one.get("type")),
+                id=as_id(one.get("id")),
+                name=as_text(one.get("name")),
+                level=str(one.get("accessLevel")),
+            )
+            for one in await product.list_permissions(self.auth, self.id)
+        )
+
+    async def get_my_level(self) -> str:
+        """What the caller may do. Source: GET …/permissions/currentUser (product API)"""
+        return await product.get_my_level(self.auth, self.id)
+
+    async def share(
+        self,
+        *,
+        users: Iterable[Any] = (),
+        groups: Iterable[Any] = (),
+        level: str = "CAN_VIEW",
+        message: str | None = None,
+    ) -> None:
+        """Give users and groups (entities or ids) access; those who have it get this level.
+
+        level:    CO_OWNER, CAN_EDIT, CAN_SHARE or CAN_VIEW.
+        message:  mailed to them; without one no mail is sent.
+        Source: POST /api/data/v3/datasources/{dataset_id}/share (product API)
+        """
+        entries = _grantees(users, groups)
+        if level not in ("CO_OWNER", "CAN_EDIT", "CAN_SHARE", "CAN_VIEW"):
+            raise InvalidInputError(f"level cannot be {level!r}; use CO_OWNER, CAN_EDIT, CAN_SHARE or CAN_VIEW")
+        permissions = [{"type": kind, "id": str(grantee), "accessLevel": level} for kind, grantee in entries]
+        await product.share_dataset(self.auth, self.id, permissions, message=message)
+
+    async def unshare(self, *, users: Iterable[Any] = (), groups: Iterable[Any] = ()) -> None:
+        """Take access away. Source: DELETE …/datasources/{dataset_id}/permissions/{type}/{id} (product API)"""
+        for kind, grantee in _grantees(users, groups):
+            await product.delete_permission(self.auth, self.id, kind=kind, grantee_id=grantee)
+
+    async def set_owner(self, *, user: Any = None, group: Any = None) -> Self:
+        """Make a user or a group (entity or id) the owner.
+
+        Source: PUT /api/data/v2/datasources/{dataset_id}/responsibleUsers (product API)
+        """
+        entries = _grantees([] if user is None else [user], [] if group is None else [group])
+        if len(entries) != 1:
+            raise InvalidInputError("pass user= or group=, one of the two")
+        await product.set_owner(self.auth, self.id, kind=entries[0][0], owner_id=entries[0][1])
+        return await self.refresh()
+
+    # -- row policies
+
+    def get_policies(self) -> Any:
+        """The row policies (PDP), a pager of `DomoPdpPolicy`."""
+        return class_for(self.auth, "PDP_POLICY").get_all(self.auth, self.id)
+
+    async def set_pdp(self, *, enabled: bool) -> None:
+        """Apply the row policies, or none of them: then everybody with access sees all rows.
+
+        Source: PUT /api/query/v1/data-control/{dataset_id}, PUT /v1/datasets/{dataset_id}
+        """
+        await _policies(self.auth).switch_policies(self.auth, self.id, enabled=enabled)
+        self.is_pdp_enabled = enabled
+
+    # -- rows in
+
+    async def replace(self, data: Any, **options: "Unpack[WriteOptions]") -> "UploadResult":
+        """Make `data` the only rows. All of it lands, or nothing changes.
+
+        data:     a pandas or polars frame (lazy, too), anything of Arrow, a path or open file (CSV, Parquet, NDJSON,
+                  Arrow; gzip), a list of dicts, or an iterator, async as well, of any of these. Zero rows empty it.
+        options:  see `WriteOptions`.
+        Raises: SchemaMismatchError, InvalidDataError, InvalidInputError before anything is sent, or after the load
+                was aborted; UploadError.
+        """
+        return await bulk.write(self.auth, self.id, data, action="REPLACE", options=options)
+
+    async def append(self, data: Any, **options: "Unpack[WriteOptions]") -> "UploadResult":
+        """Add rows; see `replace`."""
+        return await bulk.write(self.auth, self.id, data, action="APPEND", options=options)
+
+    async def replace_partition(self, partition: str, data: Any, **options: "Unpack[WriteOptions]") -> "UploadResult":
+        """Make `data` the only rows of a partition, a new one or one that is there; see `replace`. Product API."""
+        if not partition.strip():
+            raise InvalidInputError("a partition needs a name")
+        require_family(self.auth, "product", asked="load into a partition")
+        return await bulk.write(self.auth, self.id, data, action="APPEND", partition=partition, options=options)
+
+    def get_partitions(self) -> Pager[Partition]:
+        """The partitions, the latest first. Source: POST …/datasources/{dataset_id}/partition/list (product API)"""
+        return Pager(
+            lambda offset, limit: uploads.list_partitions(self.auth, self.id, offset, limit),
+            lambda obj: Partition(
+                name=str(obj.get("partitionId")),
+                rows=as_int(obj.get("rowCount")),
+                completed_at=as_time(obj.get("dateCompleted")),
+                version_id=as_int(obj.get("dataId")),
+            ),
+            size=100,
+        )
+
+    async def delete_partition(self, partition: str) -> None:
+        """Drop a partition with its rows. Source: three calls, see `routes.product.uploads` (product API)"""
+        await uploads.delete_partition(self.auth, self.id, partition)
+
+    async def get_versions(self) -> Listing[DataVersion]:
+        """The loads that are kept. Source: GET …/datasources/{dataset_id}/dataversions/details (product API)"""
+        return Listing(
+            DataVersion(
+                id=as_id(one.get("dataVersionId")),
+                status=as_text(one.get("status")),
+                rows=as_int(one.get("rowCount")),
+                bytes=as_int(one.get("sizeBytes")),
+                recorded_at=as_time(one.get("datetimeRecorded")),
+            )
+            for one in await product.list_versions(self.auth, self.id)
+        )
+
+    async def delete_versions(self, version_ids: Sequence[int]) -> None:
+        """Drop loads for good, with their rows. Source: DELETE …/datasources/{dataset_id}/dataversions (product API)"""
+        await product.delete_versions(self.auth, self.id, version_ids)
+
+    async def get_stream(self) -> Any:
+        """The `DomoStream` that feeds it. Raises: NotFoundError."""
+        return await class_for(self.auth, "STREAM").get_by_dataset(self.auth, self.id)
+
+    # -- rows out
+
+    def read(self) -> "Rows":
+        """All rows the caller may see, not fetched yet: `await dataset.read().to_pandas()`, `async for batch in …`.
+
+        Source: GET /api/query/v1/execute/export/{dataset_id}, GET /v1/datasets/{dataset_id}/data
+        """
+        return bulk.read_rows(self.auth, self.id)
+
+    def query(self, sql: str) -> "Rows":
+        """The rows of one SELECT, not fetched yet; the same exits as `read()`. They are held in memory.
+
+        sql:  Domo's dialect: 'SELECT `region`, SUM(`qty`) FROM table GROUP BY `region`'; the table is this DataSet.
+        Source: POST /api/query/v1/execute/{dataset_id}, POST /v1/datasets/query/execute/{dataset_id}
+        """
+        return bulk.query_rows(self.auth, self.id, sql)
+
+    async def to_arrow(self, **how: Any) -> Any:
+        """All rows as a pyarrow Table; see `Rows.to_arrow`."""
+        return await self.read().to_arrow(**how)
+
+    async def to_pandas(self, **how: Any) -> Any:
+        """All rows as a pandas DataFrame; see `Rows.to_pandas`."""
+        return await self.read().to_pandas(**how)
+
+    async def to_polars(self, **how: Any) -> Any:
+        """All rows as a polars DataFrame; see `Rows.to_polars`."""
+        return await self.read().to_polars(**how)
+
+    async def to_parquet(self, path: "str | os.PathLike[str]", **how: Any) -> int:
+        """All rows into a Parquet file, in constant memory; how many. See `Rows.to_parquet`."""
+        return await self.read().to_parquet(path, **how)
+
+    async def to_csv(self, path: Any, **how: Any) -> int:
+        """All rows into a CSV file, in constant memory; how many. See `Rows.to_csv`."""
+        return await self.read().to_csv(path, **how)
+
+    def iter_batches(self, **how: Any) -> AsyncIterator[Any]:
+        """`async for batch in dataset.iter_batches()`: pyarrow RecordBatches, in constant memory."""
+        return self.read().iter_batches(**how)
+
+
+def _grantees(users: Iterable[Any], groups: Iterable[Any]) -> list[tuple[str, Any]]:
+    found = [("USER", _id_of(one)) for one in users] + [("GROUP", _id_of(one)) for one in groups]
+    if not found:
+        raise InvalidInputError("pass at least one user or group")
+    return found
+
+
+def _id_of(one: Any) -> Any:
+    return one.id if isinstance(one, DomoEntity) else one

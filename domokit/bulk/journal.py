@@ -1,0 +1,112 @@
+"""The state file of a load that may be resumed: what was cut, and which parts have arrived."""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from domokit.errors import InvalidInputError
+
+_VERSION = 1
+
+
+class Journal:
+    """Written after each step, replaced as a whole, readable by its owner only; it holds neither rows nor secrets.
+
+    path:   the file; it is made when the load begins, and removed when its rows have landed.
+    facts:  what must be the same for a load to be gone on with: the DataSet, the columns, the size of parts …
+    """
+
+    def __init__(self, path: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self._facts = dict(facts)
+        self._handle: Mapping[str, Any] | None = None
+        self._parts: dict[int, str] = {}
+        self._is_committing = False
+        self.is_disputed: bool = (
+            False  # other data was given than what the load began with: nobody may abort it for that
+        )
+
+    def read(self) -> Mapping[str, Any] | None:
+        """The handle of the load that the file tells of; None if there is no file.
+
+        Raises: InvalidInputError, if the file tells of another load, or cannot be read.
+        """
+        try:
+            text = self.path.read_text()
+        except FileNotFoundError:
+            return None
+        try:
+            kept = json.loads(text)
+            facts, handle = kept["facts"], kept["handle"]
+            self._parts = {int(number): digest for number, digest in kept["parts"].items()}
+            self._is_committing = kept["committing"]
+            known = kept["version"] == _VERSION
+        except (ValueError, LookupError, TypeError, AttributeError):
+            known, facts, handle = False, {}, None
+        if not known:
+            raise InvalidInputError(f"{self.path} is no state file of a load; name another, or move it away")
+        if facts != json.loads(json.dumps(self._facts)):
+            differing = ", ".join(name for name in self._facts if facts.get(name) != self._facts[name])
+            raise InvalidInputError(
+                f"{self.path} tells of another load (it differs in {differing})",
+                hint="Remove the file to begin anew; what that load left open is then Domo's to forget.",
+            )
+        self._handle = handle
+        return handle
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether the load had come to its commit, of which the outcome is not known."""
+        return self._is_committing
+
+    def has(self, part: int, body: bytes) -> bool:
+        """Whether this part has arrived already. Raises: InvalidInputError, if it was not the same rows."""
+        kept = self._parts.get(part)
+        if kept is not None and kept != _digest(body):
+            self.is_disputed = True
+            raise InvalidInputError(
+                f"part {part} is not what it was when the load began, so it cannot be gone on with",
+                hint=f"Give the same data, or remove {self.path} to begin anew.",
+            )
+        return kept is not None
+
+    def began(self, handle: Mapping[str, Any]) -> None:
+        self._handle, self._parts, self._is_committing = handle, {}, False
+        self._write()
+
+    def arrived(self, part: int, body: bytes) -> None:
+        self._parts[part] = _digest(body)
+        self._write()
+
+    def committing(self) -> None:
+        self._is_committing = True
+        self._write()
+
+    def close(self) -> None:
+        """The load is over, in one way or another."""
+        self.path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        document = {
+            "version": _VERSION,
+            "facts": self._facts,
+            "handle": self._handle,
+            "parts": self._parts,
+            "committing": self._is_committing,
+        }
+        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(6)}.tmp")
+        try:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                json.dump(document, file)
+            os.replace(temporary, self.path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _digest(body: bytes) -> str:
+    return sha256(body).hexdigest()

@@ -1,0 +1,256 @@
+"""The ways into a DataSet: an upload (product API), an execution of its stream, or one import (platform API)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import attrs
+
+from domokit.auth import Auth
+from domokit.errors import APIError, DomoError, RequestTimeoutError, ServerError, UploadError
+from domokit.routes.platform import datasets as platform_datasets
+from domokit.routes.platform import streams as platform_streams
+from domokit.routes.product import datasets as product_datasets
+from domokit.routes.product import uploads as product_uploads
+from domokit.transport import Content, Json
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two looks at whether rows are indexed
+
+
+@attrs.frozen(kw_only=True)
+class Landed:
+    """What Domo said to a commit. rows: how many it counted, if it said so."""
+
+    rows: int | None = None
+    version_id: int | None = None
+    index_key: str | None = None
+
+
+class Load(ABC):
+    """One load: where its parts go, and what makes them rows.
+
+    upload_id:  Domo's number of it, once it has begun; None for a load that needs none.
+    """
+
+    can_resume: bool = True
+
+    def __init__(self, auth: Auth, dataset_id: str) -> None:
+        self.auth = auth
+        self.dataset_id = dataset_id
+        self.upload_id: int | str | None = None
+
+    @abstractmethod
+    async def begin(self) -> None:
+        """Open it. Whoever cancels this may leave it open, so the caller does not let that happen."""
+
+    @abstractmethod
+    async def put(self, part: int, content: Content) -> None:
+        """Send a part, numbered from 1; sending it again replaces it."""
+
+    @abstractmethod
+    async def commit(self) -> Landed:
+        """Make the parts rows. Raises: OutcomeUnknown, if the answer is lost; then `settle` tells."""
+
+    @abstractmethod
+    async def settle(self) -> Landed | None:
+        """After a lost answer to the commit: what came of it; None if nothing has yet."""
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """Discard what was sent."""
+
+    @abstractmethod
+    async def is_indexed(self, landed: Landed) -> bool:
+        """Whether the rows can be queried. Raises: UploadError, if Domo says that they never will."""
+
+    def handle(self) -> dict[str, Any]:
+        """What another process needs to go on with it."""
+        return {"upload_id": self.upload_id}
+
+    def take_up(self, handle: Mapping[str, Any]) -> None:
+        """Go on with what another process began."""
+        self.upload_id = handle["upload_id"]
+
+    async def is_open(self) -> bool:
+        """Whether a load that was taken up still takes parts, as far as Domo tells."""
+        return True
+
+    async def wait_indexed(self, landed: Landed, timeout: float) -> None:
+        """Return when the rows can be queried. Raises: RequestTimeoutError, after `timeout` seconds; UploadError."""
+        wait = _FIRST_WAIT
+        with anyio.move_on_after(timeout):
+            while not await self.is_indexed(landed):
+                await anyio.sleep(wait)
+                wait = min(_LONGEST_WAIT, wait * 1.5)
+            return
+        raise RequestTimeoutError(
+            f"the rows have landed, but cannot be queried after {timeout:g} s",
+            asked=f"index of {self.dataset_id}",
+            hint="Domo takes up to about 15 minutes; wait on, nothing needs to be sent again.",
+        )
+
+
+class ProductLoad(Load):
+    """An upload of the product API.
+
+    action:     REPLACE, APPEND or UPSERT.
+    partition:  the name of the partition that is replaced; then the action does not count.
+    """
+
+    def __init__(self, auth: Auth, dataset_id: str, *, action: str, partition: str | None = None) -> None:
+        super().__init__(auth, dataset_id)
+        self._action = action
+        self._partition = partition
+        self._version_before: int | None = None
+
+    async def begin(self) -> None:
+        self._version_before = await self._latest_version()
+        self.upload_id = await product_uploads.start_upload(self.auth, self.dataset_id, partition=self._partition)
+
+    async def put(self, part: int, content: Content) -> None:
+        await product_uploads.upload_part(self.auth, self.dataset_id, self._id(), part, content)
+
+    async def commit(self) -> Landed:
+        answer = await product_uploads.commit_upload(
+            self.auth, self.dataset_id, self._id(), action=self._action, partition=self._partition
+        )
+        size, indexing = answer.get("size") or {}, answer.get("indexing") or {}
+        key = indexing.get("requestKey")
+        version = None
+        with suppress(DomoError):  # it has landed, whether this is known or not
+            version = await self._latest_version()
+        return Landed(rows=size.get("rowCount"), version_id=version, index_key=None if key is None else str(key))
+
+    async def settle(self) -> Landed | None:
+        version = await self._latest_version()
+        if version is None or version == self._version_before:
+            return None
+        return Landed(version_id=version)
+
+    async def abort(self) -> None:
+        await product_uploads.abort_upload(self.auth, self.dataset_id, self._id())
+
+    async def is_indexed(self, landed: Landed) -> bool:
+        if landed.index_key is None:  # the answer to the commit was lost: all that is pending then
+            answer = await product_uploads.request_index(self.auth, self.dataset_id)
+            progress = await product_uploads.get_index_status(self.auth, self.dataset_id, str(answer["requestKey"]))
+        else:
+            progress = await product_uploads.get_index_status(self.auth, self.dataset_id, landed.index_key)
+        facts = progress.get("progress") or {}
+        if str(facts.get("status")).upper() in ("ERROR", "FAILED"):
+            raise _never_indexed(self, facts.get("message"))
+        return facts.get("progress") == 100 or str(facts.get("status")).upper() == "SUCCESS"
+
+    def handle(self) -> dict[str, Any]:
+        return super().handle() | {"version_before": self._version_before}
+
+    def take_up(self, handle: Mapping[str, Any]) -> None:
+        super().take_up(handle)
+        self._version_before = handle["version_before"]
+
+    async def _latest_version(self) -> int | None:
+        try:
+            status = await product_datasets.get_dataset_status(self.auth, self.dataset_id)
+        except ServerError:
+            raise
+        except APIError:  # nothing was ever loaded
+            return None
+        return (status.get("version") or {}).get("latestDataVersionId")
+
+    def _id(self) -> int | str:
+        assert self.upload_id is not None
+        return self.upload_id
+
+
+class StreamLoad(Load):
+    """An execution of the DataSet's stream, platform API. update_method: REPLACE, APPEND or UPSERT."""
+
+    def __init__(self, auth: Auth, dataset_id: str, stream_id: int | str, *, update_method: str) -> None:
+        super().__init__(auth, dataset_id)
+        self.stream_id = stream_id
+        self._update_method = update_method
+
+    async def begin(self) -> None:
+        execution = await platform_streams.start_execution(self.auth, self.stream_id, update_method=self._update_method)
+        self.upload_id = execution["id"]
+
+    async def put(self, part: int, content: Content) -> None:
+        await platform_streams.upload_part(self.auth, self.stream_id, self._id(), part, content)
+
+    async def commit(self) -> Landed:
+        await platform_streams.commit_execution(self.auth, self.stream_id, self._id())
+        return Landed()
+
+    async def settle(self) -> Landed | None:
+        state = await self._state()
+        if state == "ERROR":
+            raise _never_indexed(self, None)
+        return Landed() if state in ("SUCCESS", "WARNING") else None
+
+    async def abort(self) -> None:
+        await platform_streams.abort_execution(self.auth, self.stream_id, self._id())
+
+    async def is_open(self) -> bool:
+        return await self._state() == "ACTIVE"
+
+    async def is_indexed(self, landed: Landed) -> bool:
+        return await self.settle() is not None
+
+    async def _state(self) -> str:
+        execution: Json = await platform_streams.get_execution(self.auth, self.stream_id, self._id())
+        return str(execution.get("currentState")).upper()
+
+    def _id(self) -> int | str:
+        assert self.upload_id is not None
+        return self.upload_id
+
+
+class ImportLoad(Load):
+    """One import, platform API, for a DataSet without a stream: its parts are gathered and leave in one request."""
+
+    can_resume = False
+
+    def __init__(self, auth: Auth, dataset_id: str, *, update_method: str) -> None:
+        super().__init__(auth, dataset_id)
+        self._update_method = update_method
+        self._parts: dict[int, bytes] = {}
+        self._encoding: str | None = None
+        self._current_before: Any = None
+
+    async def begin(self) -> None:
+        self._current_before = await self._current_at()
+
+    async def put(self, part: int, content: Content) -> None:
+        self._parts[part] = content.data
+        self._encoding = content.encoding
+
+    async def commit(self) -> Landed:
+        whole = b"".join(self._parts[part] for part in sorted(self._parts))  # gzip members follow each other
+        await platform_datasets.import_rows(
+            self.auth, self.dataset_id, Content(whole, "text/csv", self._encoding), update_method=self._update_method
+        )
+        return Landed()
+
+    async def settle(self) -> Landed | None:
+        return Landed() if await self._current_at() != self._current_before else None
+
+    async def abort(self) -> None:
+        self._parts.clear()
+
+    async def is_indexed(self, landed: Landed) -> bool:
+        return await self.settle() is not None
+
+    async def _current_at(self) -> Any:
+        return (await platform_datasets.get_dataset_by_id(self.auth, self.dataset_id)).get("dataCurrentAt")
+
+
+def _never_indexed(load: Load, said: Any) -> UploadError:
+    why = f": {said}" if isinstance(said, str) and said else ""
+    return UploadError(
+        f"Domo has the rows, but failed to take them into the DataSet{why}",
+        asked=f"load into {load.dataset_id}",
+        hint="The earlier rows are still there; look at the DataSet's history in Domo, then load again.",
+        upload_id=load.upload_id,
+    )

@@ -1,0 +1,282 @@
+"""Rows into a DataSet: what the columns must be, which way they go, and what becomes of them if it fails."""
+
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any, Literal, TypedDict
+
+import anyio
+
+from domokit.auth import Auth
+from domokit.bulk.encode import Encoder, check, parts_of
+from domokit.bulk.journal import Journal
+from domokit.bulk.loads import ImportLoad, Load, ProductLoad, StreamLoad
+from domokit.bulk.progress import Progress, watching
+from domokit.bulk.schema import Schema, SchemaDiff
+from domokit.bulk.sources import Source, open_source
+from domokit.bulk.upload import Job, UploadResult, facts_of, upload
+from domokit.errors import DomoError, InvalidInputError, SchemaMismatchError
+from domokit.routes.platform import datasets as platform_datasets
+from domokit.routes.platform import streams as platform_streams
+from domokit.routes.product import datasets as product_datasets
+from domokit.routes.product import streams as product_streams
+from domokit.transport import require_family
+
+Action = Literal["REPLACE", "APPEND", "UPSERT"]
+PART_BYTES = 10_000_000
+
+
+class WriteOptions(TypedDict, total=False):
+    """How rows are written; all may be left out.
+
+    evolve_schema:  'add': columns that only the data has are added to the DataSet, and those that only the DataSet
+                    has stay empty; 'replace': the DataSet takes the columns of the data. Default: differing columns
+                    are refused, with a diff, before anything is sent.
+    time_zone:      IANA name of the zone in which aware times are written; default UTC. Naive times stay as they are.
+    format:         'csv', 'tsv', 'parquet', 'ndjson', 'arrow': of a file whose name does not tell.
+    header:         whether the first line of CSV names the columns; default True.
+    progress:       True for a progress bar, or a function that is called with a `Progress` now and then.
+    resume:         path of a small state file: a load that was cut off, by a crash even, goes on where it stopped
+                    when it is called again with the same data. Without it a load that fails is aborted.
+    part_bytes:     CSV in a part, in bytes before compression; default 10,000,000.
+    workers:        parts in the making or on the line at once; default: processors, at least 2, and 2 more.
+    compression:    'isal', 'zlib' or 'auto' (isal where it is installed).
+    """
+
+    evolve_schema: Literal["add", "replace"] | None
+    time_zone: str | None
+    format: str | None
+    header: bool
+    progress: bool | Callable[[Progress], object]
+    resume: str | os.PathLike[str] | None
+    part_bytes: int
+    workers: int | None
+    compression: Literal["auto", "isal", "zlib"]
+
+
+async def write(
+    auth: Auth,
+    dataset_id: str,
+    data: Any,
+    *,
+    action: Action,
+    key: Sequence[str] | None = None,
+    partition: str | None = None,
+    options: WriteOptions,
+) -> UploadResult:
+    """Load `data` into a DataSet.
+
+    key:        for UPSERT: the columns that tell rows apart; None for those the stream has already.
+    partition:  the partition that is replaced; then `action` does not count.
+    Raises: SchemaMismatchError, InvalidInputError before anything is sent; else see `upload`.
+    """
+    _check_options(options)
+    routes = _datasets(auth)
+    target = Schema.from_wire(await routes.get_schema(auth, dataset_id)) or Schema(())
+    source = await _opened(data, target or None, options)
+    try:
+        columns = _columns(source, target, options.get("evolve_schema"), is_whole=action == "REPLACE" and not partition)
+        load = await _load(auth, dataset_id, columns, action, key, partition)
+        if columns == target:
+            return await _send(load, source, columns, options)
+        await routes.set_schema(auth, dataset_id, columns.to_wire())
+        try:
+            return await _send(load, source, columns, options)
+        except BaseException as error:
+            # Nothing has landed, so the columns are those of before; unless it may have, or is to be gone on with.
+            if not (getattr(error, "is_open", False) or getattr(error, "is_committed", False) is not False):
+                with anyio.CancelScope(shield=True), anyio.move_on_after(30):
+                    await _quietly(routes.set_schema(auth, dataset_id, target.to_wire()))
+            raise
+    finally:
+        with anyio.CancelScope(shield=True):
+            await source.aclose()
+
+
+async def create(
+    auth: Auth,
+    name: str,
+    data: Any,
+    *,
+    schema: Any = None,
+    description: str = "",
+    key: Sequence[str] | None = None,
+    options: WriteOptions,
+) -> tuple[str, UploadResult | None]:
+    """Create a DataSet and load `data` into it, if there is any; its id, and what has landed.
+
+    A load that fails takes the new DataSet with it.
+    """
+    _check_options(options)
+    if not name.strip():
+        raise InvalidInputError("a DataSet needs a name")
+    given = None if schema is None else Schema.of(schema)
+    if data is None and given is None:
+        raise InvalidInputError("pass data, or schema= for a DataSet without rows")
+    source = None if data is None else await _opened(data, given, options)
+    try:
+        columns = source.schema if given is None and source is not None else given
+        assert columns is not None
+        columns.check()
+        if source is not None:
+            _columns(source, columns, None, is_whole=True)
+        if key:
+            _check_key(key, columns)
+        dataset_id = await _created(auth, name, description, columns, key or ())
+        if source is None:
+            return dataset_id, None
+        try:
+            load = await _load(auth, dataset_id, columns, "REPLACE", None, None)
+            return dataset_id, await _send(load, source, columns, options)
+        except BaseException as error:
+            if not (getattr(error, "is_open", False) or getattr(error, "is_committed", False) is not False):
+                with anyio.CancelScope(shield=True), anyio.move_on_after(30):
+                    await _quietly(_datasets(auth).delete_dataset(auth, dataset_id))
+            raise
+    finally:
+        if source is not None:
+            with anyio.CancelScope(shield=True):
+                await source.aclose()
+
+
+async def _created(auth: Auth, name: str, description: str, columns: Schema, key: Sequence[str]) -> str:
+    """On the platform API together with a stream, for only a stream takes rows in parts; else where a key needs one."""
+    wire = columns.to_wire()
+    method = "UPSERT" if key else "REPLACE"
+    if auth.family == "platform":
+        made = await platform_streams.create_stream(
+            auth, name=name, description=description, columns=wire, update_method=method, key_columns=key
+        )
+        return made["dataSet"]["id"]
+    if key:
+        made = await product_streams.create_stream(
+            auth, name=name, description=description, columns=wire, update_method=method, key_columns=key
+        )
+        return made["dataSource"]["id"]
+    return await product_datasets.create_dataset(auth, name=name, description=description, columns=wire)
+
+
+def _columns(source: Source, target: Schema, evolve: str | None, *, is_whole: bool) -> Schema:
+    """The columns to load with. Raises: SchemaMismatchError."""
+    if not target:
+        return source.schema
+    diff: SchemaDiff = check(source.schema, target)
+    if not diff:
+        return target
+    if evolve == "replace":
+        if not is_whole:
+            raise InvalidInputError("evolve_schema='replace' is for replace() alone: other rows keep their columns")
+        return source.schema
+    if evolve == "add" and not diff.changed:
+        return Schema((*target.columns, *diff.added))
+    hint = ""
+    if evolve == "add":
+        hint = "evolve_schema='add' adds columns and leaves some empty, but changes no types: change the data."
+    raise SchemaMismatchError(f"the columns differ from the DataSet's: {diff}", diff=diff, hint=hint)
+
+
+async def _load(
+    auth: Auth,
+    dataset_id: str,
+    columns: Schema,
+    action: Action,
+    key: Sequence[str] | None,
+    partition: str | None,
+) -> Load:
+    if action == "UPSERT" and key is not None:
+        _check_key(key, columns)
+    if auth.family == "product":
+        if action == "UPSERT":
+            await _set_key(auth, product_streams, await product_streams.find_stream(auth, dataset_id), key)
+        return ProductLoad(auth, dataset_id, action=action, partition=partition)
+    if partition is not None:
+        require_family(auth, "product", asked="load into a partition")
+    stream = await platform_streams.find_stream(auth, dataset_id)
+    if action == "UPSERT":
+        await _set_key(auth, platform_streams, stream, key)
+    if stream is None:
+        return ImportLoad(auth, dataset_id, update_method=action)
+    return StreamLoad(auth, dataset_id, stream["id"], update_method=action)
+
+
+async def _set_key(auth: Auth, routes: ModuleType, stream: Any, key: Sequence[str] | None) -> None:
+    """Have the stream tell rows apart by these columns. Raises: InvalidInputError, where there is no stream or key."""
+    if stream is None:
+        raise InvalidInputError(
+            "upsert goes by the key of a stream, and this DataSet has no stream",
+            hint="Create the DataSet with DomoDataset.create(…, key=[…]).",
+        )
+    now = stream.get("keyColumnNames")
+    if key is None:
+        if not now and stream.get("updateMethod") != "UPSERT":
+            raise InvalidInputError("the stream has no key yet; pass key=[…]")
+    elif list(key) != now or stream.get("updateMethod") != "UPSERT":
+        await routes.update_stream(auth, stream["id"], update_method="UPSERT", key_columns=list(key))
+
+
+def _check_key(key: Sequence[str], columns: Schema) -> None:
+    if isinstance(key, str) or not key:
+        raise InvalidInputError("key is a list of column names, such as ['order_id']")
+    if unknown := [name for name in key if name not in columns.names]:
+        raise InvalidInputError(f"key: there is no column {', '.join(map(repr, unknown))}")
+
+
+def _check_options(options: WriteOptions) -> None:
+    if unknown := options.keys() - WriteOptions.__annotations__.keys():
+        raise InvalidInputError(
+            f"unknown option {', '.join(sorted(unknown))}; there are {', '.join(WriteOptions.__annotations__)}"
+        )
+    if options.get("evolve_schema") not in (None, "add", "replace"):
+        raise InvalidInputError("evolve_schema is 'add' or 'replace'")
+    for name in ("part_bytes", "workers"):
+        value = options.get(name)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise InvalidInputError(f"{name} must be at least 1")
+
+
+async def _opened(data: Any, schema: Schema | None, options: WriteOptions) -> Source:
+    if isinstance(data, Source):
+        return data
+    return await open_source(
+        data,
+        schema=schema,
+        time_zone=options.get("time_zone"),
+        format=options.get("format"),
+        header=options.get("header", True),
+    )
+
+
+async def _send(load: Load, source: Source, columns: Schema, options: WriteOptions) -> UploadResult:
+    encoder = Encoder(columns, time_zone=options.get("time_zone"), compression=options.get("compression", "auto"))
+    part_bytes = options.get("part_bytes", PART_BYTES)
+    journal: Journal | None = None
+    if (path := options.get("resume")) is not None:
+        facts = facts_of(load, columns=columns.to_wire(), part_bytes=part_bytes, compression=encoder.compression)
+        journal = Journal(path, dict(facts))
+    with watching(options.get("progress", False), "upload", total_rows=source.rows) as meter:
+        return await upload(
+            load,
+            _jobs(source, encoder, part_bytes),
+            empty=encoder.encode([]).body,
+            meter=meter,
+            workers=options.get("workers"),
+            journal=journal,
+        )
+
+
+async def _jobs(source: Source, encoder: Encoder, part_bytes: int) -> AsyncGenerator[Job, None]:
+    async for batches in parts_of(source, encoder, part_bytes=part_bytes):
+        yield partial(encoder.encode, batches)
+
+
+def _datasets(auth: Auth) -> Any:
+    return product_datasets if auth.family == "product" else platform_datasets
+
+
+async def _quietly(call: Any) -> None:
+    """Await what mends a failure: if it fails, too, the first failure is the one to be told."""
+    try:
+        await call
+    except DomoError:
+        return
