@@ -187,7 +187,7 @@ async def send(
 class Streamed:
     """An answer whose body is still to come; see `stream`.
 
-    total_bytes:     how many bytes are to come over the line, if the answer says so.
+    total_bytes:     how many bytes the body has, if the answer says so; it does not where it is compressed.
     received_bytes:  how many have come so far, as they are on the line: perhaps compressed.
     """
 
@@ -195,7 +195,7 @@ class Streamed:
         self._response = response
         self._asked = asked
         self._reading: list[AsyncGenerator[bytes, None]] = []
-        length = response.headers.get("content-length", "")
+        length = response.headers.get("content-length", "") if "content-encoding" not in response.headers else ""
         self.total_bytes: int | None = int(length) if length.isdecimal() else None
 
     @property

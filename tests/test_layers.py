@@ -26,6 +26,7 @@ LAYERS = (
     "bulk",
     "entities",
     "workflows",
+    "integrations",
     "cli",
 )
 HTTPX = {"connection", "auth", "oauth", "transport", "errors", "testing"}
@@ -43,6 +44,11 @@ OPTIONAL = PLATFORM_ONLY | {
     "cryptography",
     "aiohttp",
     "httpx_aiohttp",
+    "isal",
+    "duckdb",
+    "tqdm",
+    "dask",
+    "distributed",
 }
 
 

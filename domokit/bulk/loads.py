@@ -65,6 +65,10 @@ class Load(ABC):
     async def is_indexed(self, landed: Landed) -> bool:
         """Whether the rows can be queried. Raises: UploadError, if Domo says that they never will."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Where it goes may be told to other processes; who signs is theirs to find."""
+        return {name: value for name, value in vars(self).items() if name != "auth"}
+
     def handle(self) -> dict[str, Any]:
         """What another process needs to go on with it."""
         return {"upload_id": self.upload_id}

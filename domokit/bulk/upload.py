@@ -93,7 +93,9 @@ class UploadResult:
 
 
 @attrs.define
-class _Sent:
+class Sent:
+    """What of a load has arrived so far."""
+
     rows: int = 0
     parts: int = 0
     raw_bytes: int = 0
@@ -125,7 +127,7 @@ async def upload(
             hint="Leave out resume=, or create the DataSet with DomoDataset.create(), which makes a stream.",
         )
     began = time.monotonic()
-    sent = _Sent()
+    sent = Sent()
     landed: Landed | None = None
     try:
         async with aclosing(jobs):
@@ -133,12 +135,17 @@ async def upload(
                 landed = await load.settle()
             await _send_all(load, jobs, sent, empty, meter, workers, journal, is_over=landed is not None)
         if landed is None:
-            landed = await _commit(load, sent, journal)
+            landed = await commit(load, sent, journal)
     except BaseException as error:
-        await _give_up(load, error, sent, journal)
+        await give_up(load, error, sent, journal)
         raise
     if journal is not None:
         journal.close()
+    return result_of(load, sent, landed, time.monotonic() - began)
+
+
+def result_of(load: Load, sent: Sent, landed: Landed, seconds: float) -> UploadResult:
+    """Raises: UploadError, if Domo counts other than was sent."""
     if landed.rows is not None and landed.rows != sent.rows:
         raise UploadError(
             f"{sent.rows} rows were sent, and Domo counts {landed.rows}",
@@ -154,7 +161,7 @@ async def upload(
         parts=sent.parts,
         bytes=sent.raw_bytes,
         bytes_sent=sent.bytes_sent,
-        seconds=time.monotonic() - began,
+        seconds=seconds,
         upload_id=load.upload_id,
         stream_id=getattr(load, "stream_id", None),
         version_id=landed.version_id,
@@ -180,7 +187,7 @@ async def _begin(load: Load, journal: Journal | None) -> bool:
 async def _send_all(
     load: Load,
     jobs: AsyncGenerator[Job, None],
-    sent: _Sent,
+    sent: Sent,
     empty: bytes,
     meter: Meter,
     workers: int | None,
@@ -228,7 +235,11 @@ async def _send_all(
         await load.put(1, Content(empty, "text/csv", "gzip"))
 
 
-async def _commit(load: Load, sent: _Sent, journal: Journal | None) -> Landed:
+async def commit(load: Load, sent: Sent, journal: Journal | None = None) -> Landed:
+    """Make the parts rows, and find out whether they are, also where the answer is lost.
+
+    Raises: UploadError with `is_committed` None, if that cannot be found out; what Domo answers to the commit.
+    """
     if journal is not None:
         journal.committing()
     lost: DomoError | None = None
@@ -254,7 +265,7 @@ async def _commit(load: Load, sent: _Sent, journal: Journal | None) -> Landed:
     ) from lost
 
 
-async def _give_up(load: Load, error: BaseException, sent: _Sent, journal: Journal | None) -> None:
+async def give_up(load: Load, error: BaseException, sent: Sent, journal: Journal | None = None) -> None:
     """Abort the load, unless it is to be resumed or may have landed; raise what says so, for what went wrong at Domo's.
 
     What the user's own data raised, and a cancellation, are the caller's to raise again.

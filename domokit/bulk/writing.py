@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from types import ModuleType
 from typing import Any, Literal, TypedDict
@@ -76,8 +77,10 @@ async def write(
     target = Schema.from_wire(await routes.get_schema(auth, dataset_id)) or Schema(())
     source = await _opened(data, target or None, options)
     try:
-        columns = _columns(source, target, options.get("evolve_schema"), is_whole=action == "REPLACE" and not partition)
-        load = await _load(auth, dataset_id, columns, action, key, partition)
+        columns = agreed_columns(
+            source, target, options.get("evolve_schema"), is_whole=action == "REPLACE" and not partition
+        )
+        load = await load_for(auth, dataset_id, columns, action, key, partition)
         if columns == target:
             return await _send(load, source, columns, options)
         await routes.set_schema(auth, dataset_id, columns.to_wire())
@@ -120,14 +123,14 @@ async def create(
         assert columns is not None
         columns.check()
         if source is not None:
-            _columns(source, columns, None, is_whole=True)
+            agreed_columns(source, columns, None, is_whole=True)
         if key:
             _check_key(key, columns)
         dataset_id = await _created(auth, name, description, columns, key or ())
         if source is None:
             return dataset_id, None
         try:
-            load = await _load(auth, dataset_id, columns, "REPLACE", None, None)
+            load = await load_for(auth, dataset_id, columns, "REPLACE", None, None)
             return dataset_id, await _send(load, source, columns, options)
         except BaseException as error:
             if not (getattr(error, "is_open", False) or getattr(error, "is_committed", False) is not False):
@@ -157,7 +160,7 @@ async def _created(auth: Auth, name: str, description: str, columns: Schema, key
     return await product_datasets.create_dataset(auth, name=name, description=description, columns=wire)
 
 
-def _columns(source: Source, target: Schema, evolve: str | None, *, is_whole: bool) -> Schema:
+def agreed_columns(source: Source, target: Schema, evolve: str | None, *, is_whole: bool) -> Schema:
     """The columns to load with. Raises: SchemaMismatchError."""
     if not target:
         return source.schema
@@ -176,7 +179,7 @@ def _columns(source: Source, target: Schema, evolve: str | None, *, is_whole: bo
     raise SchemaMismatchError(f"the columns differ from the DataSet's: {diff}", diff=diff, hint=hint)
 
 
-async def _load(
+async def load_for(
     auth: Auth,
     dataset_id: str,
     columns: Schema,
@@ -184,6 +187,7 @@ async def _load(
     key: Sequence[str] | None,
     partition: str | None,
 ) -> Load:
+    """The way into the DataSet for this auth object; for UPSERT its stream is given the key."""
     if action == "UPSERT" and key is not None:
         _check_key(key, columns)
     if auth.family == "product":
@@ -266,8 +270,9 @@ async def _send(load: Load, source: Source, columns: Schema, options: WriteOptio
 
 
 async def _jobs(source: Source, encoder: Encoder, part_bytes: int) -> AsyncGenerator[Job, None]:
-    async for batches in parts_of(source, encoder, part_bytes=part_bytes):
-        yield partial(encoder.encode, batches)
+    async with aclosing(parts_of(source, encoder, part_bytes=part_bytes)) as cuts:
+        async for cut in cuts:
+            yield partial(encoder.encode, cut)
 
 
 def _datasets(auth: Auth) -> Any:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domokit.auth import Auth
-from domokit.routes.platform import datasets
 from domokit.transport import Json, platform, send
 
 LIST_POLICIES = platform("GET", "/v1/datasets/{dataset_id}/policies", returns=list)
@@ -12,6 +11,7 @@ GET_POLICY = platform("GET", "/v1/datasets/{dataset_id}/policies/{policy_id}")
 CREATE_POLICY = platform("POST", "/v1/datasets/{dataset_id}/policies")
 UPDATE_POLICY = platform("PUT", "/v1/datasets/{dataset_id}/policies/{policy_id}")
 DELETE_POLICY = platform("DELETE", "/v1/datasets/{dataset_id}/policies/{policy_id}", returns=None)
+SWITCH = platform("PUT", "/v1/datasets/{dataset_id}", returns=None)
 
 
 async def list_policies(auth: Auth, dataset_id: str) -> list[Json]:
@@ -57,7 +57,7 @@ async def delete_policy(auth: Auth, dataset_id: str, policy_id: int) -> None:
 
 async def switch_policies(auth: Auth, dataset_id: str, *, enabled: bool) -> None:
     """Apply the policies of a DataSet, or none of them. Source: PUT /v1/datasets/{dataset_id}"""
-    await send(auth, datasets.UPDATE_DATASET, json={"pdpEnabled": enabled}, dataset_id=dataset_id)
+    await send(auth, SWITCH, json={"pdpEnabled": enabled}, dataset_id=dataset_id)
 
 
 def _body(

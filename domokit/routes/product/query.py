@@ -1,8 +1,10 @@
 """SQL over one DataSet."""
 
 from domokit.auth import Auth
-from domokit.transport import Json, product, send
+from domokit.transport import Json, members, product, send
 
+GET_INDEXED_SCHEMA = product("GET", "/api/query/v1/datasources/{dataset_id}/schema/indexed")
+GET_DATA_CONTROL = product("GET", "/api/query/v2/data-control/{dataset_id}")
 QUERY = product("POST", "/api/query/v1/execute/{dataset_id}", changes=False)
 
 
@@ -12,3 +14,14 @@ async def query(auth: Auth, dataset_id: str, sql: str) -> Json:
     The DataSet is the one in the path: whatever stands after FROM means it.
     """
     return await send(auth, QUERY, json={"sql": sql}, dataset_id=dataset_id)
+
+
+async def get_indexed_schema(auth: Auth, dataset_id: str) -> list[Json]:
+    """The columns of what can be queried. Source: GET /api/query/v1/datasources/{dataset_id}/schema/indexed"""
+    tables = members(await send(auth, GET_INDEXED_SCHEMA, dataset_id=dataset_id), "tables")
+    return [column for table in tables[:1] for column in members(table, "columns")]
+
+
+async def get_data_control(auth: Auth, dataset_id: str) -> Json:
+    """Whether row policies apply. Source: GET /api/query/v2/data-control/{dataset_id}"""
+    return await send(auth, GET_DATA_CONTROL, dataset_id=dataset_id)
