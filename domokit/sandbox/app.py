@@ -16,9 +16,10 @@ from . import control
 from .areas import AREAS
 from .credentials import authenticate
 from .faults import AFTER, Fault, answer_instead
+from .loading import settle
 from .records import RequestRecord
 from .router import FAMILIES, Router
-from .wire import Call, Refusal, Route, empty, error_reply, reply
+from .wire import Call, FileReply, Refusal, Route, empty, error_reply, reply
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
@@ -60,14 +61,15 @@ class App:
             await send({"type": "websocket.close"})
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
-        body = b""
+        pieces: list[bytes] = []
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
-            body += message.get("body", b"")
+            pieces.append(message.get("body", b""))
             if not message.get("more_body", False):
                 break
+        body = b"".join(pieces)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = QueryParams(scope["query_string"]) if scope["query_string"] else NO_QUERY
         path: str = scope["path"]
@@ -121,6 +123,8 @@ class App:
         self._log(record)
         if fault is not None and fault.kind == "truncated":
             await _send_half(response, line, receive, send)
+        elif fault is not None and isinstance(response, FileReply):
+            await _send_slowly_or_short(response, fault, send)
         else:
             await _send(send, response)
 
@@ -128,6 +132,8 @@ class App:
         if not families:
             return PlainTextResponse("Forbidden", 403)
         product_path: str | None = call.path
+        if self.sandbox.pending:
+            settle(self.sandbox)
         try:
             route, call.params = ROUTER.find(families, call.method, call.path)
             if route.family == "platform":
@@ -180,13 +186,39 @@ def _damaged(response: Response, fault: Fault) -> Response:
     return response
 
 
+_PIECE = 256 * 1024  # bytes of a file that are sent at once
+
+
 async def _send(send: Send, response: Response) -> None:
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    if isinstance(response, FileReply):
+        await _send_file(send, response)
     await send({"type": "http.response.body", "body": response.body})
+
+
+async def _send_file(send: Send, response: FileReply, most: int | None = None, pause: float = 0.0) -> None:
+    """The file, or at most so many bytes of it, with a pause in seconds before each piece."""
+    left = response.path.stat().st_size if most is None else most
+    try:
+        async with await anyio.open_file(response.path, "rb") as file:
+            while left > 0 and (piece := await file.read(min(left, _PIECE))):
+                left -= len(piece)
+                await anyio.sleep(pause)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    finally:
+        response.path.unlink(missing_ok=True)
 
 
 async def _send_half(response: Response, line: Any, receive: Receive, send: Send) -> None:
     """The head of the whole answer, half of its body, and then silence."""
+    if isinstance(response, FileReply):
+        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+        await _send_file(send, response, response.path.stat().st_size // 2)
+        if line is None:
+            raise ConnectionResetError("connection reset by the sandbox")
+        line.close()
+        await _until_gone(receive)
+        return
     body = bytes(response.body)
     if len(body) < 2:
         await _reset(line, receive)
@@ -199,6 +231,15 @@ async def _send_half(response: Response, line: Any, receive: Receive, send: Send
     await send({"type": "http.response.body", "body": half, "more_body": True})
     line.close()
     await _until_gone(receive)
+
+
+async def _send_slowly_or_short(response: FileReply, fault: Fault, send: Send) -> None:
+    """Rows that drip, or of which the last are missing though the answer ends as it should."""
+    whole = response.path.read_bytes() if fault.kind == "rows_lost" else b""
+    kept = whole[: whole[: int(len(whole) * 0.9)].rfind(b"\n") + 1]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await _send_file(send, response, len(kept) if whole else None, float(fault.details.get("seconds", 0.0)))
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _reset(line: Any, receive: Receive) -> None:

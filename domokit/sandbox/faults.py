@@ -13,9 +13,10 @@ from .wire import error_reply, html_page
 
 _BEFORE = "latency status rate_limit reset_before html blocked allowlist login_redirect maintenance"
 BEFORE = frozenset(_BEFORE.split())
-AFTER = frozenset(["reset_after", "truncated", "empty", "half_json"])
+AFTER = frozenset(["reset_after", "truncated", "empty", "half_json", "slow_rows", "rows_lost"])
 DETAILS: dict[str, frozenset[str]] = {
     "latency": frozenset({"seconds"}),
+    "slow_rows": frozenset({"seconds"}),
     "status": frozenset({"status", "retry_after"}),
     "rate_limit": frozenset({"retry_after"}),
 }

@@ -139,6 +139,8 @@ class Dataset:
     versions:       the data versions that make up the present data, oldest first, indexed or not yet.
     shares:         access levels by "USER:27" or "GROUP:3"; the owner has his without an entry.
     takes_data:     False for one that a connector fills: imports are refused.
+    certified:      when it was, if it is.
+    owner_type:     GROUP when `owner_id` is that of a group.
     """
 
     id: str
@@ -159,6 +161,8 @@ class Dataset:
     hidden: bool = False
     deleted: bool = False
     takes_data: bool = True
+    certified: int | None = None
+    owner_type: str = "USER"
     data_current: int | None = None
     versions: list[int] = field(default_factory=list[int])
     indexed: list[int] = field(default_factory=list[int])
@@ -166,7 +170,12 @@ class Dataset:
 
 @dataclass(slots=True)
 class DataVersion:
-    """The rows of one load, in one file of the warehouse; `columns` as they were then, `tag` the partition if any."""
+    """The rows of one load; `columns` as they were then, `tag` the partition if any.
+
+    chain:    the versions that made up the data when it came in, oldest first, itself the last.
+    status:   success, or deleted: then it stays until it is no longer among what can be queried.
+    made_up:  its rows are a seed's, written when first asked for.
+    """
 
     id: int
     dataset_id: str
@@ -179,11 +188,16 @@ class DataVersion:
     action: str = "REPLACE"
     tag: str | None = None
     status: str = "success"
+    chain: list[int] = field(default_factory=list[int])
+    made_up: bool = False
 
 
 @dataclass(slots=True)
 class Upload:
-    """Parts on their way in. `parts` has [rows, bytes] by part number; `state` is open, committed or aborted."""
+    """Parts on their way in. `state` is open, committed or aborted; staged when it waits for its execution's commit.
+
+    parts:  [rows, bytes of CSV, schema id] by part number.
+    """
 
     id: int
     dataset_id: str

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+LONGEST, KEPT = 1 << 20, 1 << 16  # bytes: of bodies remembered whole, and of the beginning of longer ones
+
 
 @dataclass(slots=True)
 class RequestRecord:
@@ -14,6 +16,7 @@ class RequestRecord:
     `headers` have lower-case names. `query` keeps the last value of a repeated key. `status` is what
     was answered, None while in flight or when the connection was cut instead. `credential` is the kind
     that was accepted: "session", "developer_token", "oauth_client", "client_credentials" or None.
+    Of a body of more than a megabyte only the beginning is kept; `size` is that of the whole.
     """
 
     method: str
@@ -24,6 +27,12 @@ class RequestRecord:
     status: int | None = None
     user_id: int | None = field(default=None, repr=False)
     credential: str | None = field(default=None, repr=False)
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        self.size = len(self.body)
+        if self.size > 1_000_000:
+            self.body = self.body[:65_536]
 
     @property
     def json(self) -> Any:

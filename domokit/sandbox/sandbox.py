@@ -10,14 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from . import seed, store
+from . import loads, seed, store
 from .app import ROUTER, App
 from .clock import Clock
 from .faults import Fault, Faults
-from .model import AccessToken, Group, User
+from .loading import settle
+from .model import AccessToken, Group, IndexRequest, User
 from .records import RequestRecord
 from .serve import Served
 from .state import State
+from .warehouse import Warehouse
+from .warehouse import Warehouse
 
 Watcher = Callable[[str, RequestRecord], object]
 
@@ -32,7 +35,8 @@ class Sandbox:
 
     Settings, to be changed at any time: `session_lifetime` and `oauth_lifetime` in seconds,
     `users_page_cap` and `search_page_cap` in rows (a larger `limit` is cut down to it), and
-    `legacy_api_clients` (the list of API clients as Domo wrapped it before June 2025).
+    `legacy_api_clients` (the list of API clients as Domo wrapped it before June 2025). `indexing_seconds` is how long
+    after a commit its rows can be queried; with 0 from the next request on.
     """
 
     def __init__(self, instance: str = "acme", users: int = 12, state_file: str | Path | None = None) -> None:
@@ -44,6 +48,9 @@ class Sandbox:
         self.users_page_cap = 500
         self.search_page_cap = 1000
         self.legacy_api_clients = False
+        self.indexing_seconds: float = 0.0
+        self.commit_interval_seconds: float = 0.0
+        self.indexing_seconds: float = 0.0
         self.requests: deque[RequestRecord] = deque(maxlen=100_000)
         self.faults: Faults = Faults()
         self.watchers: list[Watcher] = []
@@ -58,6 +65,9 @@ class Sandbox:
         else:
             self.state, self.clock = State(instance), Clock()
             self._credentials = seed.fill(self.state, self.clock, users)
+        self.pending: list[IndexRequest] = [each for each in self.state.index_requests.values() if not each.done]
+        folder = None if self.state_file is None else self.state_file.with_name(f"{self.state_file.name}.data")
+        self.warehouse: Warehouse = Warehouse(self.state, folder)
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.base_url} users={len(self.state.users)}>"
@@ -206,6 +216,16 @@ class Sandbox:
         """A copy of an account's stored configuration, secrets in clear."""
         return dict(self.state.accounts[int(account_id)].configuration)
 
+    def dataset_rows(self, dataset_id: str) -> list[tuple[Any, ...]]:
+        """The rows of a dataset that can be queried now, in the order in which they were loaded. Raises LookupError."""
+        settle(self)
+        return self.warehouse.rows(self.state.datasets[dataset_id])
+
+    def dataset_rows(self, dataset_id: str) -> list[tuple[Any, ...]]:
+        """All rows of a dataset that can be queried by now, whoever asks, in load order."""
+        loads.settle(self)
+        return self.warehouse.rows(self.state.datasets[dataset_id])
+
     def signs_in(self, access_token: str) -> int | None:
         """The id of the user whom this developer token signs in right now, or None."""
         token = self.state.find_access_token(access_token)
@@ -231,7 +251,7 @@ class Sandbox:
         times: how many requests it hits; None means until cancelled.   skip: how many go free first.
         path:  a regular expression; one that begins with / must match from the start of the path.
         details: seconds= for "latency"; status= (503) and retry_after= for "status"; retry_after= for
-        "rate_limit" (a number of seconds or an HTTP date).
+        "rate_limit" (a number of seconds or an HTTP date); seconds= for "slow_rows", between pieces of an export.
         """
         return self.faults.add(kind, times=times, skip=skip, method=method, path=path, **details)
 

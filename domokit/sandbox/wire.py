@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from starlette.datastructures import QueryParams
@@ -44,6 +45,15 @@ def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 
 def empty(status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(b"", status, headers)
+
+
+class FileReply(Response):
+    """An answer that is sent from a file, piece by piece, and without its length; the file is removed afterwards."""
+
+    def __init__(self, path: Path, media_type: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(b"", 200, headers, media_type)
+        self.path: Path = path
+        del self.headers["content-length"]
 
 
 def html_page(title: str, content: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

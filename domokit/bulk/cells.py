@@ -1,0 +1,218 @@
+"""pa.ChunkedArray as texts into columns of a type, and which cell it was that did not fit."""
+
+# Arrow brings no types.
+# pyright: reportUnknownParameterType=false, reportAttributeAccessIssue=false
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from domokit.bulk.schema import Column, Schema
+from domokit.bulk.types import arrow_schema
+from domokit.errors import DomoDecodeError, IncompleteDataError, InvalidDataError, InvalidInputError
+
+
+class BadCell(Exception):
+    """A text that is no value of the column's type. row: counted from 0 in what was converted."""
+
+    def __init__(self, row: int, text: str | None) -> None:
+        super().__init__()
+        self.row = row
+        self.text = text  # None: it is no UTF-8
+
+
+def convert(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Texts (as bytes) as values. Blanks around them, a zone of UTC, a midnight behind a DATE are tolerated.
+
+    A timestamp with a zone takes them as UTC. Nothing is rounded.
+
+    Raises: BadCell.
+    """
+    if pa.types.is_nested(kind):
+        raise InvalidInputError(f"a cell is text, and cannot be read into {kind}")
+    try:
+        return _converted(cells, kind)
+    except pa.ArrowNotImplementedError:
+        unable = True
+    except pa.ArrowInvalid:
+        unable = False
+    if unable:
+        raise InvalidInputError(f"a cell is text, and cannot be read into {kind}")
+    row = _first_bad(cells, lambda some: _converted(some, kind))
+    found: bytes = cells[row].as_py()
+    try:
+        text = found.decode()
+    except UnicodeDecodeError:
+        text = None
+    raise BadCell(row, text)
+
+
+def bad_cell_error(bad: BadCell, name: str, kind: pa.DataType, row: int) -> InvalidDataError:
+    """What the user gets for it: column and row (counted from 1), never the value."""
+    where = f"row {row:,}, column {name!r}"
+    if bad.text is None:
+        return InvalidDataError(
+            f"{where} is no UTF-8 text", hint=f"Pass types={{{name!r}: pa.binary()}} for the bytes."
+        )
+    hint = f"Pass types={{{name!r}: pa.string()}} to read the column as text."
+    if pa.types.is_decimal(kind) and (number := _decimal(bad.text)) is not None and number.is_finite():
+        _, digits, exponent = number.as_tuple()
+        assert isinstance(exponent, int)
+        scale = max(0, -exponent, kind.scale)
+        needed = max(len(digits) + exponent, 1) + scale
+        if needed <= 38:
+            hint = f"Pass types={{{name!r}: pa.decimal128(38, {max(scale, 20) if needed - scale <= 18 else scale})}}."
+        elif needed <= 76:
+            hint = f"Pass types={{{name!r}: pa.decimal256(76, {scale})}}."
+        return InvalidDataError(f"{where} has more digits than {kind} holds", hint=hint)
+    return InvalidDataError(f"{where} holds no {_WORDS.get(kind, str(kind))}", hint=hint)
+
+
+_WORDS: Mapping[pa.DataType, str] = {
+    pa.int64(): "whole number of 64 bits",
+    pa.float64(): "number",
+    pa.date32(): "date (2024-03-19)",
+    pa.timestamp("us"): "date and time (2024-03-19T18:49:02)",
+}
+
+
+def _converted(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return cells.cast(kind)
+    texts = cells.cast(pa.string())
+    if _is_text(kind):
+        return texts if kind == pa.string() else texts.cast(kind)
+    try:
+        return _plain(texts, kind)
+    except pa.ArrowInvalid:
+        return _plain(_tidied(texts, kind), kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.DictionaryType):
+        return _is_text(kind.value_type)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _plain(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if pa.types.is_decimal(kind):
+        _check_size(texts, kind)
+    if isinstance(kind, pa.TimestampType):
+        if kind.tz is not None:
+            return texts.cast(pa.timestamp(kind.unit)).cast(kind)
+        if kind.unit in ("s", "ms"):  # a fraction that is all zeros is welcome
+            return texts.cast(pa.timestamp("us")).cast(kind)
+    return texts.cast(kind)
+
+
+def _check_size(texts: pa.ChunkedArray, kind: pa.DataType) -> None:
+    """Raise ArrowInvalid for a number that is too large. Arrow multiplies without looking, and may wrap around."""
+    room = kind.precision - kind.scale
+    if not len(texts) or (
+        (pc.max(pc.binary_length(texts)).as_py() or 0) <= room
+        and not pc.any(pc.or_(pc.match_substring(texts, "e"), pc.match_substring(texts, "E"))).as_py()
+    ):
+        return
+    limit = Decimal(10) ** room
+    near = pc.greater_equal(pc.abs(texts.cast(pa.float64())), float(limit) * 0.999)
+    for text in texts.filter(near).to_pylist():  # floats are too coarse to say
+        number = _decimal(text)
+        if number is None or not number.copy_abs() < limit:
+            raise pa.ArrowInvalid("too large")
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        return Decimal(text.strip())
+    except InvalidOperation:
+        return None
+
+
+def _tidied(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    texts = pc.utf8_trim_whitespace(texts)
+    texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)  # a quoted "" where no text can be
+    for pattern, instead in _tidy_rules(kind):
+        texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=instead)
+    return pc.utf8_lower(texts) if pa.types.is_boolean(kind) else texts
+
+
+def _tidy_rules(kind: pa.DataType) -> Sequence[tuple[str, str]]:
+    if isinstance(kind, pa.TimestampType):
+        digits = 9 if kind.unit == "ns" else 6
+        return [(r"(Z|[+-]00:?00)$", ""), (rf"(\.\d{{{digits}}})0+$", r"\1")]
+    if pa.types.is_date(kind):
+        return [(r"^(\d{4}-\d\d-\d\d)[T ]00:00(:00(\.0+)?)?Z?$", r"\1")]
+    if pa.types.is_integer(kind):
+        return [(r"^\+?(-?\d+)(\.0*)?$", r"\1")]
+    if pa.types.is_decimal(kind):
+        return [(r"^([+-]?\d*\.\d*[1-9])0+$", r"\1"), (r"^([+-]?\d+)\.0*$", r"\1")]
+    return []
+
+
+def _first_bad(cells: pa.ChunkedArray, attempt: Callable[[pa.ChunkedArray], object]) -> int:
+    """The first row that cannot be converted; there must be one."""
+    low, high = 0, len(cells)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            attempt(cells.slice(low, middle - low))
+        except pa.ArrowInvalid:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+# -- answers of the query endpoint
+
+
+def from_query_json(answer: Mapping[str, Any], types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
+    """The table in an answer of Domo's query endpoint (columns, metadata, rows), typed by its metadata.
+
+    Such an answer stands in memory as a whole, first as text and then as Python objects: some 100 bytes a cell. It is
+    for some 100,000 rows; for more, have the answer as CSV.
+
+    Raises: DomoDecodeError, if it is no such answer; IncompleteDataError, if it has fewer rows than it says;
+            InvalidDataError, for a value that is not of the type it is said to be.
+    """
+    schema, rows = _parts_of(answer)
+    said = answer.get("numRows")
+    if isinstance(said, int) and len(rows) < said:
+        raise IncompleteDataError(f"{len(rows):,} rows came where {said:,} were due")
+    arrow = arrow_schema(schema, types)
+    columns: list[pa.ChunkedArray] = []
+    for place, field in enumerate(arrow):
+        cells = pa.chunked_array([pa.array([_text(row[place]) for row in rows], pa.binary())])
+        try:
+            columns.append(convert(cells, field.type))
+        except BadCell as caught:
+            bad = caught
+        else:
+            continue
+        raise bad_cell_error(bad, field.name, field.type, bad.row + 1)
+    return pa.Table.from_arrays(columns, schema=arrow)
+
+
+def _parts_of(answer: Mapping[str, Any]) -> tuple[Schema, list[list[Any]]]:
+    names, metadata, rows = answer.get("columns"), answer.get("metadata"), answer.get("rows")
+    if not (isinstance(names, list) and isinstance(metadata, list) and isinstance(rows, list)):
+        raise DomoDecodeError("the answer to the query lacks columns, metadata or rows", status=200)
+    if len(names) != len(metadata):
+        raise DomoDecodeError(f"the answer has {len(names)} columns and types for {len(metadata)}", status=200)
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, list) or len(row) != len(names):
+            raise DomoDecodeError(f"row {number:,} of the answer does not have {len(names)} cells", status=200)
+    kinds = [str(one.get("type") or "STRING").upper() if isinstance(one, Mapping) else "STRING" for one in metadata]
+    also_seen = {"INTEGER": "LONG"}
+    return Schema(Column(str(n), also_seen.get(k, k)) for n, k in zip(names, kinds, strict=True)), rows
+
+
+def _text(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    return str(value).encode()  # a float as its shortest text, which is what came over the line

@@ -1,0 +1,269 @@
+"""Files: what they hold is found by `format`, else by the name, else by the first bytes.
+
+A path is opened anew for every reading. A file object is read from where it stands, and is not closed; it must give
+bytes. Both are repeatable, file objects only if they can seek. Text is UTF-8, with or without a byte order mark.
+"""
+
+# Arrow brings no types.
+# pyright: reportUnknownParameterType=false, reportAttributeAccessIssue=false
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from domokit.bulk.schema import Schema
+from domokit.bulk.sources.base import Source, rows_at_once
+from domokit.bulk.sources.csv import open_csv
+from domokit.bulk.sources.ndjson import open_ndjson
+from domokit.bulk.sources.text import not_damaged
+from domokit.bulk.types import schema_of
+from domokit.errors import InvalidDataError, InvalidInputError
+
+_FORMATS: Final = {
+    "csv": "csv",
+    "txt": "csv",
+    "tsv": "tsv",
+    "tab": "tsv",
+    "ndjson": "ndjson",
+    "jsonl": "ndjson",
+    "parquet": "parquet",
+    "pq": "parquet",
+    "arrow": "arrow",
+    "feather": "arrow",
+    "ipc": "arrow",
+    "arrows": "arrow",
+}
+_ROW_GROUP_BYTES = 8_000_000  # read at a time from Parquet, about
+
+
+def open_file(
+    data: Any,
+    schema: Schema | None,
+    time_zone: str | None,
+    *,
+    format: str | None,  # noqa: A002
+    header: bool,
+    delimiter: str | None,
+) -> Source:
+    """Raises: InvalidInputError for a file that is not there or of no known format, InvalidDataError."""
+    file = File.of(data)
+    kind = _format(file, format)
+    try:
+        match kind:
+            case "csv" | "tsv":
+                mark = delimiter or ("\t" if kind == "tsv" else ",")
+                source = open_csv(file.open_text, schema, time_zone, header=header, delimiter=mark)
+            case "ndjson":
+                source = open_ndjson(file.open_text, schema, time_zone)
+            case "parquet":
+                source = _of_parquet(file)
+            case _:
+                source = _of_arrow(file)
+    except pa.ArrowException as error:
+        raise InvalidDataError(f"this is no {kind} file that can be read ({type(error).__name__})") from None
+    source.nbytes = source.nbytes or file.nbytes
+    source.is_repeatable = file.is_repeatable
+    if kind in ("parquet", "arrow") and schema is not None:
+        source = source.typed(schema, time_zone)
+    return source
+
+
+class File:
+    """A path, a binary file object or bytes, as something to open more than once."""
+
+    def __init__(self, name: str, open_it: Callable[[], Any], nbytes: int | None, *, is_repeatable: bool) -> None:
+        self.name = name
+        self.open = open_it
+        self.nbytes = nbytes
+        self.is_repeatable = is_repeatable
+
+    @classmethod
+    def of(cls, data: Any) -> "File":
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            content = pa.py_buffer(data)
+            return cls("", lambda: pa.BufferReader(content), content.size, is_repeatable=True)
+        if isinstance(data, (str, os.PathLike)):
+            path = Path(os.fsdecode(data))
+            if not path.is_file():
+                reason = "is a directory" if path.is_dir() else "is not there"
+                raise InvalidInputError(
+                    f"the file {str(path)!r} {reason}", hint="For a directory, pass pyarrow.dataset.dataset(path)."
+                )
+            return cls(path.name, lambda: pa.OSFile(str(path)), path.stat().st_size, is_repeatable=True)
+        return cls._of_object(data)
+
+    @classmethod
+    def _of_object(cls, data: Any) -> "File":
+        if isinstance(data, io.TextIOBase):
+            raise InvalidInputError("the file is open as text", hint="Open it as bytes: open(path, 'rb').")
+        name = getattr(data, "name", "")
+        name = os.path.basename(name) if isinstance(name, str) else ""
+        if getattr(data, "seekable", lambda: False)():
+            start = data.tell()
+
+            def again() -> Any:
+                data.seek(start)
+                return pa.PythonFile(_Borrowed(data, start), mode="r")
+
+            return cls(name, again, None, is_repeatable=True)
+        once = _Peeked(data)
+        return cls(name, once.restarted, None, is_repeatable=False)
+
+    def head(self, size: int = 8) -> bytes:
+        stream = self.open()
+        try:
+            return bytes(stream.read(size))
+        finally:
+            stream.close()
+
+    def open_text(self) -> Any:
+        """The bytes of a text file, decompressed if they are gzip."""
+        if self.head(2) == b"\x1f\x8b":
+            return pa.CompressedInputStream(self.open(), "gzip")
+        return self.open()
+
+
+class _Borrowed(io.RawIOBase):
+    """A seekable file object of somebody else: stays open, and begins where it stood when it was handed over."""
+
+    def __init__(self, file: Any, start: int) -> None:
+        self._file = file
+        self._start = start
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return _bytes(self._file.read(size))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset + self._start if whence == 0 else offset, whence) - self._start
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
+
+
+class _Peeked(io.RawIOBase):
+    """A file object that cannot seek: what is read before the real reading begins is kept and given again."""
+
+    _KEEP = 16 * 1024 * 1024
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._kept: bytearray | None = bytearray()
+        self._at = 0
+
+    def restarted(self) -> Any:
+        if self._kept is None:
+            raise InvalidInputError("this file can be read only once, and it was")
+        self._at = 0
+        return pa.PythonFile(_Unclosed(self), mode="r")
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        kept = self._kept
+        if kept is None:
+            return _bytes(self._file.read(size))
+        if self._at < len(kept):
+            found = bytes(kept[self._at : len(kept) if size < 0 else self._at + size])
+            self._at += len(found)
+            return found
+        fresh = _bytes(self._file.read(size))
+        if len(kept) + len(fresh) > self._KEEP:
+            self._kept = None
+        else:
+            kept += fresh
+            self._at = len(kept)
+        return fresh
+
+
+class _Unclosed:
+    """Passes reads on, and keeps a close to itself."""
+
+    closed = False
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None: ...
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        raise InvalidInputError("the file is open as text", hint="Open it as bytes: open(path, 'rb').")
+    return b"" if value is None else bytes(value)
+
+
+def _format(file: File, format: str | None) -> str:  # noqa: A002
+    if format is not None:
+        if (found := _FORMATS.get(format.lower().removeprefix("."))) is None:
+            raise InvalidInputError(f"{format!r} is no known format", hint=f"Pass one of {', '.join(_FORMATS)}.")
+        return found
+    suffixes = [one.lower()[1:] for one in Path(file.name).suffixes]
+    if suffixes and suffixes[-1] in ("gz", "gzip"):
+        suffixes.pop()
+    if suffixes and (found := _FORMATS.get(suffixes[-1])):
+        return found
+    head = file.head()
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        return "arrow"
+    with not_damaged(), file.open_text() as text:
+        start = bytes(text.read(1024)).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"["):
+        raise InvalidInputError(
+            "this looks like one JSON array, which cannot be read piece by piece",
+            hint="Write one object per line (JSON lines), or pass json.load(file). For CSV pass format='csv'.",
+        )
+    return "ndjson" if start.startswith(b"{") else "csv"
+
+
+def _of_parquet(file: File) -> Source:
+    import pyarrow.parquet as parquet  # slow to load
+
+    with parquet.ParquetFile(file.open()) as opened:
+        facts, arrow = opened.metadata, opened.schema_arrow
+        nbytes = sum(facts.row_group(group).total_byte_size for group in range(facts.num_row_groups))
+    rows = rows_at_once(len(arrow))
+    if nbytes:
+        rows = max(1, min(rows, facts.num_rows * _ROW_GROUP_BYTES // nbytes))
+
+    def read() -> Iterator[pa.RecordBatch]:
+        with parquet.ParquetFile(file.open()) as opened:
+            yield from opened.iter_batches(batch_size=rows)
+
+    return Source(schema_of(arrow), read, rows=facts.num_rows, nbytes=nbytes)
+
+
+def _of_arrow(file: File) -> Source:
+    def open_it() -> Any:
+        is_file = file.head(6) == b"ARROW1"
+        return pa.ipc.open_file(file.open()) if is_file else pa.ipc.open_stream(file.open())
+
+    def read() -> Iterator[pa.RecordBatch]:
+        with open_it() as opened:
+            if isinstance(opened, pa.ipc.RecordBatchFileReader):
+                for place in range(opened.num_record_batches):
+                    yield opened.get_batch(place)
+            else:
+                yield from opened
+
+    with open_it() as opened:
+        arrow = opened.schema
+    return Source(schema_of(arrow), read)

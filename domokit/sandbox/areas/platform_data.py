@@ -1,0 +1,37 @@
+"""Rows in and out over the platform API: one import, one export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import loading
+from ..dataset_access import readable, writable
+from ..wire import Area, Call, Refusal, empty
+from .uploads import export
+
+area = Area("platform", scope="data")
+PATH = "/v1/datasets/{dataset_id}/data"
+
+
+@area.on("PUT", PATH)
+async def import_rows(call: Call) -> Any:
+    """Whatever is not exactly APPEND replaces, misspelt words as well. The rows show later."""
+    dataset = writable(call, call.params["dataset_id"])
+    if not dataset.takes_data:
+        raise Refusal(400, "Infrastructure problem (403): Access is denied")
+    action = "APPEND" if call.query.get("updateMethod") == "APPEND" else "REPLACE"
+    upload = loading.start(call, dataset, action=action)
+    try:
+        await loading.put_part(call, dataset, upload, 1)
+    except Refusal:
+        await loading.abort(call, upload)
+        raise
+    await loading.commit(call, dataset, upload, action=action)
+    return empty(204)
+
+
+@area.on("GET", PATH)
+async def export_rows(call: Call) -> Any:
+    """Without rows: the line of names alone, or nothing."""
+    dataset = readable(call, call.params["dataset_id"])
+    return await export(call, dataset, header=call.flag("includeHeader"))
