@@ -3,16 +3,16 @@
 # Arrow brings no types.
 # pyright: reportUnknownParameterType=false
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pyarrow as pa
 from anyio import to_thread
 
 from domokit.auth import Auth
 from domokit.bulk.cells import from_query_json
-from domokit.bulk.rows import Rows, Stream
+from domokit.bulk.passing import Stream
+from domokit.bulk.rows import Rows
 from domokit.bulk.schema import Schema
 from domokit.errors import InvalidInputError, NotFoundError
 from domokit.routes.platform import datasets as platform
@@ -33,12 +33,30 @@ def query_rows(auth: Auth, dataset_id: str, sql: str) -> Rows:
     if not sql.strip():
         raise InvalidInputError("the query is empty")
     ask = product_query.query if auth.family == "product" else platform.query
+    return _Answer(lambda: ask(auth, dataset_id, sql))
+
+
+class _Answer(Rows):
+    """The rows of an answer that comes as a whole, asked for when they are wanted."""
+
+    def __init__(self, ask: Callable[[], Awaitable[Json]]) -> None:
+        super().__init__(_never, what="query")
+        self._ask = ask
+
+    async def _asked(self) -> Rows:
+        return Rows.of_table(await to_thread.run_sync(from_query_json, await self._ask()), what=self.what)
 
     @asynccontextmanager
-    async def answered() -> AsyncGenerator[pa.Table, None]:
-        yield await to_thread.run_sync(from_query_json, await ask(auth, dataset_id, sql))
+    async def _batches(self, types: Any, progress: Any) -> AsyncGenerator[Any, None]:
+        async with (await self._asked())._batches(types, progress) as found:
+            yield found
 
-    return Rows(answered, what="query")
+    async def _write_csv(self, file: Any, header: bool, progress: Any) -> int:
+        return await (await self._asked())._write_csv(file, header, progress)
+
+
+def _never() -> Any:
+    raise AssertionError("a query is not streamed")
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""How rows get into a dataset, in whatever way they come: an upload, its commit, and the index that makes them visible."""
+"""How rows get into a dataset: an upload, its commit, and the index that makes them visible."""
 
 from __future__ import annotations
 

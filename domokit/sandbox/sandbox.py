@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from . import loads, seed, store
+from . import seed, store
 from .app import ROUTER, App
 from .clock import Clock
 from .faults import Fault, Faults
@@ -19,7 +19,6 @@ from .model import AccessToken, Group, IndexRequest, User
 from .records import RequestRecord
 from .serve import Served
 from .state import State
-from .warehouse import Warehouse
 from .warehouse import Warehouse
 
 Watcher = Callable[[str, RequestRecord], object]
@@ -48,8 +47,6 @@ class Sandbox:
         self.users_page_cap = 500
         self.search_page_cap = 1000
         self.legacy_api_clients = False
-        self.indexing_seconds: float = 0.0
-        self.commit_interval_seconds: float = 0.0
         self.indexing_seconds: float = 0.0
         self.requests: deque[RequestRecord] = deque(maxlen=100_000)
         self.faults: Faults = Faults()
@@ -219,11 +216,6 @@ class Sandbox:
     def dataset_rows(self, dataset_id: str) -> list[tuple[Any, ...]]:
         """The rows of a dataset that can be queried now, in the order in which they were loaded. Raises LookupError."""
         settle(self)
-        return self.warehouse.rows(self.state.datasets[dataset_id])
-
-    def dataset_rows(self, dataset_id: str) -> list[tuple[Any, ...]]:
-        """All rows of a dataset that can be queried by now, whoever asks, in load order."""
-        loads.settle(self)
         return self.warehouse.rows(self.state.datasets[dataset_id])
 
     def signs_in(self, access_token: str) -> int | None:

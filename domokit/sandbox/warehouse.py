@@ -1,0 +1,279 @@
+"""Where the rows of datasets lie: Parquet files in a folder, read and written with DuckDB."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import weakref
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from .model import Dataset, DataVersion, Upload
+from .rows import InvalidCsv, check
+from .sql import quoted
+from .state import State
+
+SEED = "SEED"  # the action of a version whose made-up rows are written when they are first read
+
+# 18 digits after the point and 20 before: what Domo takes of a DECIMAL is not documented.
+_SQL_TYPES = {
+    "STRING": "VARCHAR",
+    "LONG": "BIGINT",
+    "DOUBLE": "DOUBLE",
+    "DECIMAL": "DECIMAL(38, 18)",
+    "DATE": "DATE",
+    "DATETIME": "TIMESTAMP",
+}
+Columns = Sequence[dict[str, str]]
+
+
+class Warehouse:
+    """The files. Every method may be called in any thread, and blocks.
+
+    folder:  where they are kept; without one, in a folder of their own that goes with this object.
+    """
+
+    def __init__(self, state: State, folder: Path | None = None) -> None:
+        self._state = state
+        self._folder = folder
+        self._is_made = False
+
+    @property
+    def folder(self) -> Path:
+        if not self._is_made:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="domokit-sandbox-"))
+                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._is_made = True
+        assert self._folder is not None
+        return self._folder
+
+    # in
+
+    def put(self, upload: Upload, part: int, data: bytes, columns: Columns) -> int:
+        """Keep the rows of a part, in the place of those it had; how many. Raises InvalidCsv."""
+        rows = check(data, columns)
+        home = self._home("uploads", upload.id)
+        raw = home / f"{secrets.token_hex(8)}.csv"
+        made = raw.with_suffix(".written")
+        try:
+            raw.write_bytes(data)
+            with _connected() as connection:
+                _run(connection, f"COPY ({_typed(raw, columns)}) TO {_text(made)} (FORMAT parquet)")
+            made.replace(home / f"{part:09}.parquet")
+        except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException):
+            raise InvalidCsv(
+                "Invalid CSV provided during upload. msg=A value is out of the range of its column's type."
+            ) from None
+        finally:
+            raw.unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
+        return rows
+
+    def discard(self, upload: Upload) -> None:
+        """Forget the parts of an upload."""
+        shutil.rmtree(self._path("uploads", upload.id), ignore_errors=True)
+
+    def publish(self, upload: Upload, version: DataVersion) -> None:
+        """Make the parts of an upload the rows of a version."""
+        source, target = self._path("uploads", upload.id), self._path("versions", version.id)
+        if source.exists():
+            target.parent.mkdir(exist_ok=True)
+            source.rename(target)
+        else:
+            self._home("versions", version.id)
+
+    def merge(self, upload: Upload, version: DataVersion, older: Sequence[DataVersion], key: Sequence[str]) -> int:
+        """Write a version that has the rows of `older`, but for those whose key an upload has, and the upload's own.
+
+        Of rows with the same key the last one counts, and NULL equals NULL. Returns how many rows there are.
+        """
+        target = self._home("versions", version.id) / "000000001.parquet"
+        parts = sorted(self._path("uploads", upload.id).glob("*.parquet"))
+        columns = version.columns
+        new = _select(parts, columns, columns) if parts else _nothing(columns)
+        cells = ", ".join(f"{quoted(column['name'])} AS c{place}" for place, column in enumerate(columns))
+        keys = ", ".join(map(quoted, key))
+        same = " AND ".join(f"old.{quoted(name)} IS NOT DISTINCT FROM fresh.{quoted(name)}" for name in key)
+        with _connected() as connection:
+            # Tables keep their rows in order, and rowid counts them.
+            _run(connection, f"CREATE TEMP TABLE sent AS {new}")
+            nth = f"row_number() OVER (PARTITION BY {keys} ORDER BY rowid DESC)"
+            last = f"SELECT *, rowid AS place FROM sent QUALIFY {nth} = 1"
+            _run(connection, f"CREATE TEMP TABLE fresh AS {last}")
+            _run(connection, f"CREATE TEMP TABLE old AS {self._union(older, columns)}")
+            is_old = f"NOT EXISTS (SELECT 1 FROM fresh WHERE {same})"
+            kept = f"SELECT 0 AS turn, rowid AS place, {cells} FROM old WHERE {is_old}"
+            both = f"{kept} UNION ALL SELECT 1 AS turn, place, {cells} FROM fresh"
+            chosen = ", ".join(f"c{place}" for place in range(len(columns)))
+            merged = f"SELECT {chosen} FROM ({both}) ORDER BY turn, place"
+            _run(connection, f"COPY ({merged}) TO {_text(target)} (FORMAT parquet)")
+            rows = _run(connection, f"SELECT count(*) FROM read_parquet({_text(target)})").fetchone()
+        self.discard(upload)
+        assert rows is not None
+        return int(rows[0])
+
+    def drop(self, dataset: Dataset) -> None:
+        """Forget all rows of a dataset."""
+        for version in [each for each in self._state.data_versions.values() if each.dataset_id == dataset.id]:
+            self.drop_version(version)
+
+    def drop_version(self, version: DataVersion) -> None:
+        self._state.data_versions.pop(version.id, None)
+        if self._is_made:
+            shutil.rmtree(self._path("versions", version.id), ignore_errors=True)
+
+    # out
+
+    @contextmanager
+    def connect(
+        self, dataset: Dataset, versions: Sequence[DataVersion] | None = None
+    ) -> Generator[duckdb.DuckDBPyConnection]:
+        """A connection with a view `data`: the rows that can be queried, or those of some versions, in load order."""
+        if versions is None:
+            known = self._state.data_versions
+            versions = [known[number] for number in dataset.indexed if number in known]
+        columns = versions[-1].columns if versions else dataset.columns
+        with _connected() as connection:
+            _run(connection, f"CREATE TEMP VIEW data AS {self._union(versions, columns)}")
+            yield connection
+
+    def export(
+        self,
+        dataset: Dataset,
+        *,
+        header: bool,
+        where: str | None = None,
+        versions: Sequence[DataVersion] | None = None,
+        null: str = "",
+        safe: bool = False,
+    ) -> Path:
+        """Write the rows as Domo exports them, into a file that is the caller's to remove.
+
+        null:  how NULL is spelled.
+        safe:  put a quote mark before cells that a spreadsheet would run as a formula.
+        """
+        path = self._home("exports") / f"{secrets.token_hex(8)}.csv"
+        with self.connect(dataset, versions) as connection:
+            described = [(str(name), str(kind)) for name, kind, *_ in _run(connection, "DESCRIBE data").fetchall()]
+            cells = ", ".join(f"{_cell(name, kind, safe)} AS {quoted(name)}" for name, kind in described)
+            found = f"SELECT {cells} FROM (SELECT * FROM data WHERE {where or 'TRUE'})"
+            options = f"FORMAT csv, HEADER {str(header).lower()}, NULLSTR '{null}'"
+            _run(connection, f"COPY ({found}) TO {_text(path)} ({options})")
+        return path
+
+    def rows(self, dataset: Dataset) -> list[tuple[Any, ...]]:
+        """All rows that can be queried, in load order."""
+        with self.connect(dataset) as connection:
+            return _run(connection, "SELECT * FROM data").fetchall()
+
+    # files
+
+    def _path(self, kind: str, number: int | str) -> Path:
+        return self.folder / kind / str(number)
+
+    def _home(self, kind: str, number: int | str | None = None) -> Path:
+        home = self.folder / kind if number is None else self._path(kind, number)
+        home.mkdir(parents=True, exist_ok=True)
+        return home
+
+    def _files(self, version: DataVersion) -> list[Path]:
+        home = self._path("versions", version.id)
+        if version.action == SEED and not home.exists():
+            _make_up(self._home("seeding") / secrets.token_hex(8), home, version)
+        return sorted(home.glob("*.parquet"))
+
+    def _union(self, versions: Iterable[DataVersion], columns: Columns) -> str:
+        """A SELECT of versions, one after the other, with these columns; those that one lacks are NULL in it."""
+        parts = [_select(files, version.columns, columns) for version in versions if (files := self._files(version))]
+        return " UNION ALL ".join(parts) or _nothing(columns)
+
+
+@contextmanager
+def _connected() -> Generator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _run(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
+    return connection.execute(sql)
+
+
+def _text(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _typed(raw: Path, columns: Columns) -> str:
+    """A SELECT of a CSV file that has been checked. Columns are c0, c1 …: what people call them comes later."""
+    read = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(columns)))
+    cells = ", ".join(
+        f"c{place}"
+        if column["type"] == "STRING"
+        else f"CAST({_value(place)} AS {_SQL_TYPES[column['type']]}) AS c{place}"
+        for place, column in enumerate(columns)
+    )
+    options = (
+        "header = false, auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = ['', '\\N'], "
+        f"allow_quoted_nulls = false, max_line_size = 100000000, columns = {{{read}}}"
+    )
+    return f"SELECT {cells} FROM read_csv({_text(raw)}, {options})"
+
+
+def _value(place: int) -> str:
+    return f"NULLIF(NULLIF(c{place}, ''), '\\N')"  # an empty text is no number, and neither is one in quotes
+
+
+def _select(files: Sequence[Path], has: Columns, wanted: Columns) -> str:
+    places = {column["name"]: place for place, column in enumerate(has)}
+    cells = ", ".join(
+        f"CAST({f'c{places[name]}' if name in places else 'NULL'} AS {_SQL_TYPES[column['type']]}) AS {quoted(name)}"
+        for column in wanted
+        for name in [column["name"]]
+    )
+    return f"SELECT {cells} FROM read_parquet([{', '.join(map(_text, files))}])"
+
+
+def _nothing(columns: Columns) -> str:
+    cells = ", ".join(f"CAST(NULL AS {_SQL_TYPES[one['type']]}) AS {quoted(one['name'])}" for one in columns)
+    return f"SELECT {cells or 'NULL AS nothing'} WHERE FALSE"
+
+
+def _cell(name: str, kind: str, safe: bool) -> str:
+    """How a cell is exported: decimals without trailing zeros, times with a T, and a fraction if there is one."""
+    cell = quoted(name)
+    if kind.startswith("DECIMAL"):
+        return f"regexp_replace(CAST({cell} AS VARCHAR), '\\.?0+$', '')"
+    if kind == "TIMESTAMP":
+        return f"replace(CAST({cell} AS VARCHAR), ' ', 'T')"
+    if kind == "VARCHAR" and safe:
+        return f"CASE WHEN regexp_matches({cell}, '^[=+@-]') THEN '''' || {cell} ELSE {cell} END"
+    return cell
+
+
+def _make_up(scratch: Path, home: Path, version: DataVersion) -> None:
+    """The rows of a seeded dataset: the same every time."""
+    made = {
+        "STRING": "printf('%06d', i + 1000)",
+        "LONG": "i * 7 % 23 + 1",
+        "DECIMAL": "CAST((i * 37 % 9973) / 100.0 AS DECIMAL(38, 18))",
+        "DATE": "DATE '2024-01-01' + CAST(i % 366 AS INTEGER)",
+    }
+    cells = ", ".join(f"{made[column['type']]} AS c{place}" for place, column in enumerate(version.columns))
+    scratch.mkdir()
+    found = f"SELECT {cells} FROM range({version.rows}) AS t(i)"
+    with _connected() as connection:
+        _run(connection, f"COPY ({found}) TO {_text(scratch / '000000001.parquet')} (FORMAT parquet)")
+    home.parent.mkdir(exist_ok=True)
+    try:
+        scratch.rename(home)  # whole, for whoever asks at the same time
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)
