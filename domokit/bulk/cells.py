@@ -4,12 +4,12 @@
 # pyright: reportUnknownParameterType=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from domokit.bulk.decimals import check_size, number_of
 from domokit.bulk.schema import Column, Schema
 from domokit.bulk.types import arrow_schema
 from domokit.errors import DomoDecodeError, IncompleteDataError, InvalidDataError, InvalidInputError
@@ -58,7 +58,7 @@ def bad_cell_error(bad: BadCell, name: str, kind: pa.DataType, row: int) -> Inva
             f"{where} is no UTF-8 text", hint=f"Pass types={{{name!r}: pa.binary()}} for the bytes."
         )
     hint = f"Pass types={{{name!r}: pa.string()}} to read the column as text."
-    if pa.types.is_decimal(kind) and (number := _decimal(bad.text)) is not None and number.is_finite():
+    if pa.types.is_decimal(kind) and (number := number_of(bad.text)) is not None and number.is_finite():
         _, digits, exponent = number.as_tuple()
         assert isinstance(exponent, int)
         scale = max(0, -exponent, kind.scale)
@@ -99,36 +99,13 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _plain(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if pa.types.is_decimal(kind):
-        _check_size(texts, kind)
+        check_size(texts, kind)
     if isinstance(kind, pa.TimestampType):
         if kind.tz is not None:
             return texts.cast(pa.timestamp(kind.unit)).cast(kind)
         if kind.unit in ("s", "ms"):  # a fraction that is all zeros is welcome
             return texts.cast(pa.timestamp("us")).cast(kind)
     return texts.cast(kind)
-
-
-def _check_size(texts: pa.ChunkedArray, kind: pa.DataType) -> None:
-    """Raise ArrowInvalid for a number that is too large. Arrow multiplies without looking, and may wrap around."""
-    room = kind.precision - kind.scale
-    if not len(texts) or (
-        (pc.max(pc.binary_length(texts)).as_py() or 0) <= room
-        and not pc.any(pc.or_(pc.match_substring(texts, "e"), pc.match_substring(texts, "E"))).as_py()
-    ):
-        return
-    limit = Decimal(10) ** room
-    near = pc.greater_equal(pc.abs(texts.cast(pa.float64())), float(limit) * 0.999)
-    for text in texts.filter(near).to_pylist():  # floats are too coarse to say
-        number = _decimal(text)
-        if number is None or not number.copy_abs() < limit:
-            raise pa.ArrowInvalid("too large")
-
-
-def _decimal(text: str) -> Decimal | None:
-    try:
-        return Decimal(text.strip())
-    except InvalidOperation:
-        return None
 
 
 def _tidied(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -30,6 +30,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from domokit.bulk.decimals import check_size
 from domokit.bulk.schema import Column, Schema, SchemaDiff
 from domokit.bulk.types import DECIMAL, is_text, plain_type
 from domokit.errors import InvalidDataError, InvalidInputError, SchemaMismatchError
@@ -329,8 +330,10 @@ def _parse_times(texts: Values, zone: str | None) -> Values:
 
 def _parse_decimals(texts: Values) -> Values:
     try:
+        check_size(texts, DECIMAL)
         return texts.cast(DECIMAL)
     except pa.ArrowInvalid:
+        check_size(texts, WIDE_DECIMAL)
         return texts.cast(WIDE_DECIMAL)
 
 

@@ -37,7 +37,7 @@ from domokit.errors import DomoDecodeError, DomoError, InvalidInputError
 T = TypeVar("T")
 V = TypeVar("V")
 
-PIECE_BYTES = 4 << 20  # of CSV; what one thread parses at a time
+PIECE_BYTES = 2 << 20  # of CSV; what one thread parses at a time
 _FIRST_BYTES = 1 << 20
 _WORKERS = max(1, min(4, os.cpu_count() or 1))
 

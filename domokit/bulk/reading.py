@@ -3,10 +3,11 @@
 # Arrow brings no types.
 # pyright: reportUnknownParameterType=false
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import pyarrow as pa
 from anyio import to_thread
 
 from domokit.auth import Auth
@@ -14,12 +15,14 @@ from domokit.bulk.cells import from_query_json
 from domokit.bulk.passing import Stream
 from domokit.bulk.rows import Rows
 from domokit.bulk.schema import Schema
-from domokit.errors import InvalidInputError, NotFoundError
+from domokit.errors import BadRequestError, InvalidInputError, NotFoundError
 from domokit.routes.platform import datasets as platform
 from domokit.routes.product import datasets as product
 from domokit.routes.product import query as product_query
 from domokit.routes.product import uploads
 from domokit.transport import Json
+
+_NO_ROWS_YET = 416  # how the product API says that nothing was ever loaded
 
 
 def read_rows(auth: Auth, dataset_id: str) -> Rows:
@@ -33,30 +36,12 @@ def query_rows(auth: Auth, dataset_id: str, sql: str) -> Rows:
     if not sql.strip():
         raise InvalidInputError("the query is empty")
     ask = product_query.query if auth.family == "product" else platform.query
-    return _Answer(lambda: ask(auth, dataset_id, sql))
-
-
-class _Answer(Rows):
-    """The rows of an answer that comes as a whole, asked for when they are wanted."""
-
-    def __init__(self, ask: Callable[[], Awaitable[Json]]) -> None:
-        super().__init__(_never, what="query")
-        self._ask = ask
-
-    async def _asked(self) -> Rows:
-        return Rows.of_table(await to_thread.run_sync(from_query_json, await self._ask()), what=self.what)
 
     @asynccontextmanager
-    async def _batches(self, types: Any, progress: Any) -> AsyncGenerator[Any, None]:
-        async with (await self._asked())._batches(types, progress) as found:
-            yield found
+    async def answered() -> AsyncGenerator[pa.Table, None]:
+        yield await to_thread.run_sync(from_query_json, await ask(auth, dataset_id, sql))
 
-    async def _write_csv(self, file: Any, header: bool, progress: Any) -> int:
-        return await (await self._asked())._write_csv(file, header, progress)
-
-
-def _never() -> Any:
-    raise AssertionError("a query is not streamed")
+    return Rows(answered, what="query")
 
 
 @asynccontextmanager
@@ -64,14 +49,25 @@ async def _from_product(auth: Auth, dataset_id: str) -> AsyncGenerator[Stream, N
     schema = Schema.from_wire(await product_query.get_indexed_schema(auth, dataset_id)) or Schema(())
     rows = (await product.get_dataset_status(auth, dataset_id)).get("dimension") or {}
     is_filtered = (await product_query.get_data_control(auth, dataset_id)).get("enabled", True)
-    async with uploads.export_rows(auth, dataset_id) as answer:
+    async with AsyncExitStack() as stack:
+        try:
+            answer = await stack.enter_async_context(uploads.export_rows(auth, dataset_id))
+        except BadRequestError as error:
+            if error.status != _NO_ROWS_YET:
+                raise
+            answer = None
         yield Stream(
-            chunks=answer.chunks(),
+            chunks=_nothing() if answer is None else answer.chunks(),
             schema=schema,
-            has_header=True,
+            has_header=answer is not None,
             expected_rows=None if is_filtered else rows.get("rowCount"),
-            total_bytes=answer.total_bytes,
+            total_bytes=None if answer is None else answer.total_bytes,
         )
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    return
+    yield b""
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from html import escape
 from importlib import import_module
@@ -34,7 +34,7 @@ __all__ = ["Batches", "Rows", "Stream"]
 Types = Mapping[str, pa.DataType]
 Showing = bool | Callable[[Progress], object]
 
-_GROUP_ROWS = 131_072  # of one row group of a Parquet file, and what is held to make one
+_GROUP_ROWS = 65_536  # of one row group of a Parquet file, and what is held to make one
 _GROUP_BYTES = 16 << 20
 
 
@@ -55,28 +55,28 @@ class Rows:
     has other columns than the DataSet, InvalidDataError for a cell that its type cannot hold, and what the request
     raises. None of them gives part of the rows as if it were all.
 
-    open:    gives the answer; its block is left when enough was read. It must not span a cancel scope.
+    open:    gives the answer, or a table; its block is left when enough was read. It must not span a cancel scope.
     what:    what it is, for the progress bar.
     schema:  its columns, as far as they are known before anything was asked.
     """
 
     def __init__(
         self,
-        open: Callable[[], AbstractAsyncContextManager[Stream]],  # noqa: A002
+        open: Callable[[], AbstractAsyncContextManager[Stream | pa.Table]],  # noqa: A002
         *,
         what: str = "rows",
         schema: Schema | None = None,
     ) -> None:
         self.what = what
         self.schema = schema
-        self._open: Callable[[], AbstractAsyncContextManager[Stream]] | None = open
+        self._open = open
         self._table: pa.Table | None = None
 
     @classmethod
     def of_table(cls, table: pa.Table, *, what: str = "rows") -> Self:
         """Rows that are here already."""
-        rows = cls.__new__(cls)
-        rows.what, rows.schema, rows._open, rows._table = what, None, None, table
+        rows = cls(lambda: nullcontext(table), what=what)
+        rows._table = table
         return rows
 
     async def to_arrow(self, types: Types | None = None, *, progress: Showing = False) -> pa.Table:
@@ -105,10 +105,10 @@ class Rows:
             pa.uint64(): pandas.UInt64Dtype(),
             pa.bool_(): pandas.BooleanDtype(),
         }
-        chosen = {"types_mapper": kinds.get, "date_as_object": False, "split_blocks": True} | options
+        # Nobody else has this table: a column goes when it is converted.
+        own = {"types_mapper": kinds.get, "date_as_object": False, "split_blocks": True, "self_destruct": True}
+        chosen = own | options
         tables = [await self.to_arrow(types, progress=progress)]
-        if self._table is None:
-            chosen.setdefault("self_destruct", True)  # nobody else has this table: a column goes when it is converted
         return await to_thread.run_sync(lambda: tables.pop().to_pandas(**chosen))
 
     async def to_polars(self, types: Types | None = None, *, progress: Showing = False) -> "polars.DataFrame":
@@ -189,10 +189,11 @@ class Rows:
             return await self._write_csv(file, header, progress)
 
     async def _write_csv(self, file: IO[bytes], header: bool, progress: Showing) -> int:
-        if self._open is None:
-            async with self._batches(None, progress) as (schema, batches):
-                return await write_table(file, schema, batches, with_header=header)
         async with self._open() as stream:
+            if isinstance(stream, pa.Table):
+                with watching(progress, self.what, total_rows=stream.num_rows) as watch:
+                    async with aclosing(_batches_of(stream, watch)) as batches:
+                        return await write_table(file, stream.schema, batches, with_header=header)
             total = {"total_bytes": stream.total_bytes, "total_rows": stream.expected_rows}
             with watching(progress, self.what, **total) as watch:
                 return await copy(stream, file, watch, with_header=header)
@@ -202,14 +203,13 @@ class Rows:
         self, types: Types | None, progress: Showing
     ) -> AsyncGenerator[tuple[pa.Schema, AsyncIterator[pa.RecordBatch]], None]:
         """The Arrow schema, known from the start, and the batches."""
-        if self._open is None:
-            assert self._table is not None
-            table = _retyped(self._table, types)
-            with watching(progress, self.what, total_rows=table.num_rows) as watch:
-                async with aclosing(_batches_of(table, watch)) as batches:
-                    yield table.schema, batches
-            return
         async with self._open() as stream:
+            if isinstance(stream, pa.Table):
+                table = _retyped(stream, types)
+                with watching(progress, self.what, total_rows=table.num_rows) as watch:
+                    async with aclosing(_batches_of(table, watch)) as batches:
+                        yield table.schema, batches
+                return
             total = {"total_bytes": stream.total_bytes, "total_rows": stream.expected_rows}
             with watching(progress, self.what, **total) as watch:
                 from_csv = read_batches(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import attrs
 
@@ -38,7 +38,8 @@ class Schema(Sequence[Column]):
         if isinstance(columns, Schema):
             return columns
         if isinstance(columns, Mapping):
-            schema = cls(Column(name, kind.upper()) for name, kind in columns.items())
+            types = cast("Mapping[str, str]", columns)
+            schema = cls(Column(name, kind.upper()) for name, kind in types.items())
         else:
             schema = cls(one if isinstance(one, Column) else _column(one) for one in columns)
         schema.check()
@@ -61,7 +62,7 @@ class Schema(Sequence[Column]):
         """Raises InvalidInputError unless Domo would take it."""
         if not self.columns:
             raise InvalidInputError("a DataSet needs at least one column")
-        seen: dict[str, str] = {}
+        seen: dict[str, Column] = {}
         for column in self.columns:
             if not column.name.strip():
                 raise InvalidInputError("a column has no name")
@@ -69,10 +70,10 @@ class Schema(Sequence[Column]):
                 raise InvalidInputError(
                     f"column {column.name!r} cannot be {column.type!r}; Domo has {', '.join(sorted(TYPES))}"
                 )
-            if (other := seen.setdefault(column.name.casefold(), column.name)) is not column.name:
-                raise InvalidInputError(
-                    f"columns {other!r} and {column.name!r} are one to Domo, which does not tell upper from lower case"
-                )
+            if (other := seen.get(column.name.casefold())) is not None:
+                both = f"{other.name!r} and {column.name!r}"
+                raise InvalidInputError(f"columns {both} are one to Domo, which does not tell upper from lower case")
+            seen[column.name.casefold()] = column
 
     @property
     def names(self) -> list[str]:

@@ -75,7 +75,8 @@ async def write(
     _check_options(options)
     routes = _datasets(auth)
     target = Schema.from_wire(await routes.get_schema(auth, dataset_id)) or Schema(())
-    source = await _opened(data, target or None, options)
+    is_free = options.get("evolve_schema") == "replace"  # then the columns have the types of the data
+    source = await _opened(data, None if is_free else target or None, options)
     try:
         columns = agreed_columns(
             source, target, options.get("evolve_schema"), is_whole=action == "REPLACE" and not partition
@@ -162,15 +163,15 @@ async def _created(auth: Auth, name: str, description: str, columns: Schema, key
 
 def agreed_columns(source: Source, target: Schema, evolve: str | None, *, is_whole: bool) -> Schema:
     """The columns to load with. Raises: SchemaMismatchError."""
+    if evolve == "replace":
+        if not is_whole:
+            raise InvalidInputError("evolve_schema='replace' is for replace() alone: other rows keep their columns")
+        return source.schema if target.diff(source.schema) else target
     if not target:
         return source.schema
     diff: SchemaDiff = check(source.schema, target)
     if not diff:
         return target
-    if evolve == "replace":
-        if not is_whole:
-            raise InvalidInputError("evolve_schema='replace' is for replace() alone: other rows keep their columns")
-        return source.schema
     if evolve == "add" and not diff.changed:
         return Schema((*target.columns, *diff.added))
     hint = ""

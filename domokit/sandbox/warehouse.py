@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
+import threading
 import weakref
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -42,17 +43,18 @@ class Warehouse:
         self._state = state
         self._folder = folder
         self._is_made = False
+        self._making = threading.Lock()
 
     @property
     def folder(self) -> Path:
-        if not self._is_made:
+        with self._making:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="domokit-sandbox-"))
                 weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._is_made = True
-        assert self._folder is not None
-        return self._folder
+            if not self._is_made:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._is_made = True
+            return self._folder
 
     # in
 

@@ -401,3 +401,19 @@ async def test_a_table_has_every_exit(domo, tmp_path):
     seen = []
     await rows.to_arrow(progress=seen.append)
     assert seen[-1].rows == 3
+    assert table.equals(await rows.to_arrow())
+
+
+async def test_the_answer_may_be_a_table(domo):
+    table, asked = await domo.rows().to_arrow(), []
+
+    @asynccontextmanager
+    async def answer():
+        asked.append(1)
+        yield table
+
+    rows = Rows(answer, what="query")
+    assert repr(rows) == "Rows(query, not read yet)"
+    assert (await rows.to_pandas())["s"][0] == 'a, "b"\nc'
+    assert await rows.to_arrow() == table
+    assert len(asked) == 2

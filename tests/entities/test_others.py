@@ -258,24 +258,6 @@ async def test_those_who_may_not_see_clients_are_told(domo_sandbox, person):
 # -- DataSets
 
 
-async def test_datasets(oauth, domo_sandbox):
-    listed = await DomoDataset.get_all(oauth)
-    stored = domo_sandbox.state.datasets
-    assert [one.name for one in listed] == sorted((one.name for one in stored.values()), key=str.lower)
-    assert {one.schema for one in listed} == {None}
-    orders = next(one for one in stored.values() if one.name == "Orders")
-    dataset = await DomoDataset.get_by_id(oauth, orders.id)
-    assert (dataset.id, dataset.rows, dataset.columns) == (orders.id, 250, 2)
-    assert dataset.schema == [{"type": "STRING", "name": "order_id"}, {"type": "LONG", "name": "qty"}]
-    assert (dataset.description, dataset.is_pdp_enabled) == ("Orders, refreshed daily", False)
-    assert int(dataset.created_at.timestamp() * 1000) == orders.created
-    assert dataset.updated_at == dataset.data_current_at
-    assert [one.name for one in await DomoDataset.search(oauth, name_contains="ORD")] == ["Orders"]
-    assert await DomoDataset.search(oauth, name_contains="nothing like it") == []
-    with pytest.raises(errors.NotFoundError):
-        await DomoDataset.get_by_id(oauth, "00000000-0000-4000-8000-000000000000")
-
-
 async def test_datasets_are_asked_for_in_order_50_at_a_time():
     async with platform_wire() as (wire, auth):
         asked = wire.get("/v1/datasets")
@@ -308,12 +290,6 @@ ROLE_CALLS = [
     lambda auth: DomoApiClient.create(auth, name="etl", scopes=["data"]),
     lambda auth: DomoApiClient.from_json(auth, {"id": 1}).revoke(),
 ]
-DATASET_CALLS = [
-    lambda auth: DomoDataset.get_all(auth),
-    lambda auth: DomoDataset.get_all(auth).first(),
-    lambda auth: DomoDataset.search(auth, name_contains="a"),
-    lambda auth: DomoDataset.get_by_id(auth, "a-b"),
-]
 
 
 @pytest.mark.parametrize("call", ROLE_CALLS)
@@ -322,16 +298,6 @@ async def test_what_only_the_product_has_names_its_auth_kinds(oauth, domo_sandbo
         await call(oauth)
     assert "SessionAuth or AccessTokenAuth" in str(caught.value)
     assert caught.value.asked
-    assert not domo_sandbox.requests
-
-
-@pytest.mark.parametrize("call", DATASET_CALLS)
-async def test_what_only_the_platform_has_names_its_auth_kind(admin, token_admin, domo_sandbox, call):
-    for auth in (admin, token_admin):
-        kind = type(auth).__name__
-        with pytest.raises(errors.UnsupportedByAuth, match=f"{kind} cannot sign the platform API") as caught:
-            await call(auth)
-        assert "OAuthClientAuth" in str(caught.value)
     assert not domo_sandbox.requests
 
 

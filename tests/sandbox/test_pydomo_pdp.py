@@ -109,7 +109,6 @@ def test_the_helpers_for_tables(server: Sandbox, domo: Any, dataset: Any):
 @needs_rows
 def test_queries(server: Sandbox, domo: Any, dataset: Any):
     domo.datasets.data_import(dataset["id"], "Leonhard,70\nIsaac,84\nEmmy,53\n")
-    server.clock.advance(3600)
     answer = domo.datasets.query(dataset["id"], "SELECT `Friend`, `Age` FROM table WHERE `Age` > 60 ORDER BY `Age`")
     assert (answer["columns"], answer["rows"]) == (["Friend", "Age"], [["Leonhard", 70], ["Isaac", 84]])
     table = domo.ds_query(dataset["id"], "SELECT COUNT(*) AS n, AVG(`Age`) AS mean FROM table")

@@ -77,7 +77,8 @@ async def delete_dataset(auth: Auth, dataset_id: str, *, for_good: bool = False)
 
 async def restore_datasets(auth: Auth, dataset_ids: Sequence[str]) -> None:
     """Take back deletions. Source: POST /api/data/v3/datasources/restore"""
-    await send(auth, RESTORE_DATASETS, json=list(dataset_ids))
+    body = {"datasets": [{"datasetId": dataset_id} for dataset_id in dataset_ids]}
+    await send(auth, RESTORE_DATASETS, json=body)
 
 
 async def get_dataset_status(auth: Auth, dataset_id: str) -> Json:
