@@ -37,6 +37,7 @@ _COMPARED = {
     "LESS_THAN_EQUAL": "<=",
 }
 _TEXTUAL = {"BEGINS_WITH": "starts_with", "ENDS_WITH": "ends_with", "CONTAINS": "contains"}
+_NUMBERS = ("LONG", "DOUBLE", "DECIMAL")
 _CAST = {"DATE": "DATE", "DATETIME": "TIMESTAMP"}
 
 
@@ -182,6 +183,8 @@ def _test(types: dict[str, str], row_filter: dict[str, Any], values: list[str]) 
     name = quoted(column)
     if operator in _TEXTUAL or operator == "LIKE":
         name, kind = f"CAST({name} AS VARCHAR)", "STRING"
+    elif kind == "DECIMAL":
+        name = f"CAST({name} AS DOUBLE)"  # there are values that fit beside no other DECIMAL
     if fold:
         name = f"lower({name})"
     cells = [f"lower({cell})" if fold else cell for cell in (literal(value, kind) for value in values)]
@@ -211,7 +214,7 @@ def literal(value: str, kind: str) -> str:
     text = "'" + value.replace("'", "''") + "'"
     if kind in _CAST:
         return f"TRY_CAST({text} AS {_CAST[kind]})"
-    if kind not in ("LONG", "DOUBLE", "DECIMAL"):
+    if kind not in _NUMBERS:
         return text
     try:
         number = Decimal(value.strip())
@@ -219,16 +222,9 @@ def literal(value: str, kind: str) -> str:
         return "NULL"
     if not number.is_finite() or not isfinite(float(number)):
         return "NULL"
-    whole = kind == "LONG" and number == number.to_integral_value() and abs(number.adjusted()) < 30
-    if whole or (number.adjusted() < 18 and _scale(number) <= 18):
-        return f"{number:f}"
-    return f"TRY_CAST({text} AS DOUBLE)"  # more digits than fit beside a column's own
-
-
-def _scale(number: Decimal) -> int:
-    """How many digits there are after the point."""
-    exponent = number.as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+    if kind == "LONG" and abs(number.adjusted()) < 30 and number == number.to_integral_value():
+        return f"{number:.0f}"  # exact, which DOUBLE would not be
+    return f"TRY_CAST('{float(number)!r}' AS DOUBLE)"
 
 
 # values that stand for a trait of whoever looks

@@ -5,6 +5,7 @@ Names are in backticks, texts in single or double quotes. Whatever table the sta
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,9 +14,10 @@ from decimal import Decimal
 from itertools import pairwise
 from json.encoder import encode_basestring
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 TABLE = "visible_rows"  # what every table name becomes
 
@@ -255,11 +257,13 @@ _KINDS = {
 }
 
 
-def run(connection: duckdb.DuckDBPyConnection, sql: str, condition: str | None = None) -> Result:
+def run(connection: DuckDBPyConnection, sql: str, condition: str | None = None) -> Result:
     """Run a statement on the view `data` of a connection, of which it sees the rows of `condition`.
 
     The connection is then locked for good: no file, no other database, no setting. Raises BadQuery.
     """
+    # On first use: importing it takes longer than all the rest of the sandbox.
+    duckdb = importlib.import_module("duckdb")
     statement = translate(sql)
     names = [str(each[0]) for each in connection.execute("DESCRIBE data").fetchall()]
     used = [name for name in names if statement.mentions is None or name.lower() in statement.mentions] or names[:1]

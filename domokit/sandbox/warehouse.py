@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import secrets
 import shutil
 import tempfile
@@ -10,14 +11,15 @@ import weakref
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from .model import Dataset, DataVersion, Upload
 from .rows import InvalidCsv, check
 from .sql import quoted
 from .state import State
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 SEED = "SEED"  # the action of a version whose made-up rows are written when they are first read
 
@@ -69,7 +71,9 @@ class Warehouse:
             with _connected() as connection:
                 _run(connection, f"COPY ({_typed(raw, columns)}) TO {_text(made)} (FORMAT parquet)")
             made.replace(home / f"{part:09}.parquet")
-        except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException):
+        except _duckdb().Error as error:
+            if type(error).__name__ not in ("ConversionException", "OutOfRangeException", "InvalidInputException"):
+                raise
             raise InvalidCsv(
                 "Invalid CSV provided during upload. msg=A value is out of the range of its column's type."
             ) from None
@@ -134,9 +138,7 @@ class Warehouse:
     # out
 
     @contextmanager
-    def connect(
-        self, dataset: Dataset, versions: Sequence[DataVersion] | None = None
-    ) -> Generator[duckdb.DuckDBPyConnection]:
+    def connect(self, dataset: Dataset, versions: Sequence[DataVersion] | None = None) -> Generator[DuckDBPyConnection]:
         """A connection with a view `data`: the rows that can be queried, or those of some versions, in load order."""
         if versions is None:
             known = self._state.data_versions
@@ -197,16 +199,20 @@ class Warehouse:
         return " UNION ALL ".join(parts) or _nothing(columns)
 
 
+def _duckdb() -> Any:
+    return importlib.import_module("duckdb")  # on first use: it takes longer than all the rest of the sandbox
+
+
 @contextmanager
-def _connected() -> Generator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect()
+def _connected() -> Generator[DuckDBPyConnection]:
+    connection = _duckdb().connect()
     try:
         yield connection
     finally:
         connection.close()
 
 
-def _run(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
+def _run(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
     return connection.execute(sql)
 
 
