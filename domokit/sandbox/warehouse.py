@@ -169,6 +169,8 @@ class Warehouse:
             cells = ", ".join(f"{_cell(name, kind, safe)} AS {quoted(name)}" for name, kind in described)
             found = f"SELECT {cells} FROM (SELECT * FROM data WHERE {where or 'TRUE'})"
             options = f"FORMAT csv, HEADER {str(header).lower()}, NULLSTR '{null}'"
+            if null and (texts := [quoted(name) for name, kind in described if kind == "VARCHAR"]):
+                options += f", FORCE_QUOTE ({', '.join(texts)})"  # or an empty text would look like nothing
             _run(connection, f"COPY ({found}) TO {_text(path)} ({options})")
         return path
 

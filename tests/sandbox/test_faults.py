@@ -133,6 +133,38 @@ async def test_empty_and_half_json_act(place: Sandbox):
     assert len(place.state.access_tokens) == before + 2
 
 
+async def export(sb: Sandbox) -> httpx.Response:
+    """The rows of the seeded dataset without a connector, about five kilobytes."""
+    dataset = next(one for one in sb.state.datasets.values() if one.name == "Stock")
+    async with by_token(sb) as admin:
+        return await admin.get(f"/api/query/v1/execute/export/{dataset.id}?accept=text/csv&includeHeader=true")
+
+
+async def test_rows_that_are_lost_from_an_export(place: Sandbox):
+    whole = (await export(place)).text
+    place.misbehave("rows_lost")
+    answer = await export(place)
+    assert answer.status_code == 200
+    assert whole.startswith(answer.text)
+    assert answer.text.endswith("\n")
+    assert 0.8 < len(answer.text) / len(whole) < 0.95
+    assert (await export(place)).text == whole
+
+
+async def test_slow_rows(place: Sandbox):
+    begin = time.perf_counter()
+    place.misbehave("slow_rows", seconds=0.15)
+    assert len((await export(place)).text.splitlines()) == 751
+    assert time.perf_counter() - begin > 0.1
+
+
+async def test_an_export_that_breaks_off(place: Sandbox):
+    place.misbehave("truncated")
+    with pytest.raises((httpx.RemoteProtocolError, ConnectionResetError)):
+        await export(place)
+    assert len((await export(place)).text.splitlines()) == 751
+
+
 def test_every_kind_is_tested():
     tested = {
         "latency",
@@ -144,7 +176,7 @@ def test_every_kind_is_tested():
         "html",
         "blocked",
     }
-    tested |= {"allowlist", "login_redirect", "maintenance", "empty", "half_json"}
+    tested |= {"allowlist", "login_redirect", "maintenance", "empty", "half_json", "slow_rows", "rows_lost"}
     assert tested == BEFORE | AFTER
 
 

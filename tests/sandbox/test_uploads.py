@@ -1,0 +1,252 @@
+"""Uploads, streams and partitions on the wire, and what lies in the sandbox afterwards."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from domokit.sandbox import Sandbox
+
+from .helpers import bearer, by_token
+
+pytestmark = pytest.mark.anyio
+V2, V3 = "/api/data/v2/datasources", "/api/data/v3/datasources"
+COLUMNS = [{"type": "STRING", "name": "k"}, {"type": "LONG", "name": "v"}]
+CSV = {"content-type": "text/csv"}
+
+
+async def made(admin: httpx.AsyncClient) -> str:
+    answer = await admin.post(V2, json={"dataSourceName": "Up", "schema": {"columns": COLUMNS}})
+    return answer.json()["dataSource"]["dataSourceId"]
+
+
+async def begun(admin: httpx.AsyncClient, dataset_id: str, **query: str) -> str:
+    answer = await admin.post(f"{V3}/{dataset_id}/uploads", json={"action": None, "appendId": None}, params=query)
+    assert answer.json().keys() == {"dataSourceId", "uploadId", "requestedAsOf"}
+    return f"{V3}/{dataset_id}/uploads/{answer.json()['uploadId']}"
+
+
+async def part(admin: httpx.AsyncClient, upload: str, number: int, text: str) -> httpx.Response:
+    return await admin.put(f"{upload}/parts/{number}", content=text.encode(), headers=CSV)
+
+
+async def load(admin: httpx.AsyncClient, dataset_id: str, text: str, action: str = "REPLACE", **more: Any) -> Any:
+    upload = await begun(admin, dataset_id)
+    assert (await part(admin, upload, 1, text)).status_code == 200
+    return (await admin.put(f"{upload}/commit", json={"action": action, "index": True, **more})).json()
+
+
+async def test_parts_become_rows_with_the_commit():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        upload = await begun(admin, dataset_id)
+        assert (await part(admin, upload, 2, "c,3\n")).json() == {"uploadMessage": "ok", "uploadStatus": "ok"}
+        await part(admin, upload, 1, "x,9\n")
+        body = gzip.compress(b'a,1\n"b, ""c""",\n')
+        again = await admin.put(f"{upload}/parts/1", content=body, headers=CSV | {"content-encoding": "gzip"})
+        assert again.status_code == 200
+        assert sb.dataset_rows(dataset_id) == []
+        answer = (await admin.put(f"{upload}/commit", json={"action": "REPLACE", "index": True})).json()
+        assert answer["size"]["rowCount"] == 3
+        assert answer["size"]["partCount"] == 2
+        key = answer["indexing"]["requestKey"]
+        progress = (await admin.get(f"{V3}/{dataset_id}/indexes/{key}/statuses")).json()["progress"]
+        assert (progress["status"], progress["progress"], progress["requestKey"]) == ("SUCCESS", 100, key)
+        assert sb.dataset_rows(dataset_id) == [("a", 1), ('b, "c"', None), ("c", 3)]
+
+
+async def test_what_a_commit_refuses():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        upload = await begun(admin, dataset_id)
+        await part(admin, upload, 1, "a,1\n")
+        await part(admin, upload, 3, "a,1\n")
+        gaps = await admin.put(f"{upload}/commit", json={"action": "REPLACE"})
+        assert (gaps.status_code, gaps.json()["message"]) == (
+            400,
+            "Too many non-consecutive part ids. Make consecutive or upload multiple data versions",
+        )
+        assert (await admin.put(f"{upload}/commit", json={"action": "replace"})).status_code == 400
+        assert (await admin.put(f"{upload}/commit", json={"action": "UPSERT"})).status_code == 400
+        await part(admin, upload, 2, "a,1\n")
+        assert (await admin.put(f"{upload}/commit", json={"action": "REPLACE"})).status_code == 200
+        assert (await admin.put(f"{upload}/commit", json={"action": "REPLACE"})).status_code == 409
+        assert (await part(admin, upload, 1, "a,1\n")).status_code == 409
+        assert (await admin.put(f"{upload.rpartition('/')[0]}/999/commit", json={})).status_code == 404
+        assert sb.dataset_rows(dataset_id) == []  # stored, but nobody asked for an index
+        asked = (await admin.post(f"{V3}/{dataset_id}/indexes", json={"dataIds": []})).json()
+        assert asked["requested"] is True
+        assert len(sb.dataset_rows(dataset_id)) == 3
+
+
+async def test_bad_rows_are_refused_and_an_abort_leaves_nothing():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        await load(admin, dataset_id, "old,1\n")
+        upload = await begun(admin, dataset_id)
+        bad = await part(admin, upload, 1, "a,1,2\n")
+        assert (bad.status_code, bad.json()["message"]) == (
+            400,
+            "Invalid CSV provided during upload. msg=There are too many columns. Expected 2. Row 1, column 3.",
+        )
+        assert (await part(admin, upload, 1, "a,9999999999999999999\n")).status_code == 400
+        assert (await part(admin, upload, 1, "a,1\n")).status_code == 200
+        assert (await admin.put(f"{upload}/abort", json={})).status_code == 200
+        assert (await admin.put(f"{upload}/commit", json={"action": "REPLACE"})).status_code == 409
+        assert sb.dataset_rows(dataset_id) == [("old", 1)]
+
+
+async def test_zero_rows_with_replace_empty_the_dataset():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        await load(admin, dataset_id, "old,1\n")
+        await load(admin, dataset_id, "", "APPEND")
+        assert len(sb.dataset_rows(dataset_id)) == 1
+        await load(admin, dataset_id, "")
+        assert sb.dataset_rows(dataset_id) == []
+
+
+async def test_partitions_replace_only_themselves():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        for tag, text in (("a", "a,1\n"), ("b", "b,1\n"), ("a", "a,2\na,3\n")):
+            await load(admin, dataset_id, text, "APPEND", dataTag=tag, appendId="latest")
+        assert sorted(sb.dataset_rows(dataset_id)) == [("a", 2), ("a", 3), ("b", 1)]
+        listed = (await admin.get(f"{V3}/{dataset_id}/partitions")).json()
+        assert sorted(one["partitionId"] for one in listed) == ["a", "b"]
+        home = f"/api/query/v1/datasources/{dataset_id}"
+        assert (await admin.delete(f"{home}/tag/a/data")).status_code == 200
+        assert (await admin.delete(f"{home}/tag/a/data")).status_code == 404
+        assert (await admin.delete(f"{home}/partition/a")).status_code == 200
+        assert len(sb.dataset_rows(dataset_id)) == 3  # until the index
+        await admin.post(f"{V3}/{dataset_id}/indexes", json={"dataIds": []})
+        assert sb.dataset_rows(dataset_id) == [("b", 1)]
+
+
+async def test_versions_and_their_export():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        await load(admin, dataset_id, 'a,\n"",2\n')
+        (version,) = (await admin.get(f"{V2}/{dataset_id}/dataversions")).json()
+        assert (version["numRows"], version["uploadStatus"]) == (2, "success")
+        latest = await admin.get(f"{V2}/{dataset_id}/dataversions/latest", params={"includeHeader": "true"})
+        assert latest.text == 'k,v\n"a",\\N\n"",2\n'
+        export = await admin.get(f"/api/query/v1/execute/export/{dataset_id}", params={"accept": "text/csv"})
+        assert export.text == 'a,\n"",2\n'
+        assert export.headers["content-type"].startswith("text/csv")
+        assert 'filename="Up.csv"' in export.headers["content-disposition"]
+
+
+async def test_the_plain_import_takes_misspelt_methods_for_replace():
+    sb = Sandbox()
+    async with by_token(sb) as admin, await bearer(sb) as client:
+        dataset_id = await made(admin)
+        for method in ("REPLACE", "append", "APPEND"):
+            answer = await client.put(
+                f"/v1/datasets/{dataset_id}/data", content=b"a,1\n", params={"updateMethod": method}, headers=CSV
+            )
+            assert (answer.status_code, answer.content) == (204, b"")
+        assert sb.dataset_rows(dataset_id) == [("a", 1), ("a", 1)]
+        connector = next(one for one in sb.state.datasets.values() if not one.takes_data)
+        refused = await client.put(f"/v1/datasets/{connector.id}/data", content=b"a,1\n", headers=CSV)
+        assert (refused.status_code, refused.json()["message"]) == (
+            400,
+            "Infrastructure problem (403): Access is denied",
+        )
+
+
+async def test_one_execution_at_a_time_on_the_product():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        body = {"dataSource": {"name": "Fed"}, "schemaDefinition": {"columns": COLUMNS}, "updateMethod": "APPEND"}
+        stream = (await admin.post("/api/data/v1/streams", json=body)).json()
+        home = f"/api/data/v1/streams/{stream['id']}"
+        first = (await admin.post(f"{home}/executions")).json()
+        assert (first["currentState"], first["executionId"]) == ("ACTIVE", 1)
+        assert (await admin.post(f"{home}/executions")).status_code == 409
+        second = (await admin.post(f"{home}/executions", params={"abortRunning": "true"})).json()
+        assert (await admin.get(f"{home}/executions/1")).json()["currentState"] == "ERROR"
+        here = f"{home}/executions/{second['executionId']}"
+        await admin.put(f"{here}/part/1", content=b"a,1\n", headers=CSV)
+        assert (await admin.put(f"{here}/commit")).json()["currentState"] == "ACTIVE"
+        done = (await admin.get(here)).json()
+        assert (done["currentState"], done["currentPhase"], done["rowsInserted"]) == ("SUCCESS", "FINAL", 1)
+        dataset_id = stream["dataSource"]["id"]
+        assert (await admin.get("/api/data/v1/streams/lookup", params={"dataSourceId": dataset_id})).json() == stream[
+            "id"
+        ]
+        assert sb.dataset_rows(dataset_id) == [("a", 1)]
+
+
+async def test_a_stream_that_is_sent_back_keeps_what_was_in_it():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        body = {"dataSource": {"name": "Fed"}, "schemaDefinition": {"columns": COLUMNS}, "scheduleState": "ACTIVE"}
+        stream = (await admin.post("/api/data/v1/streams", json=body)).json()
+        home = f"/api/data/v1/streams/{stream['id']}"
+        assert "schemaDefinition" not in (await admin.get(home)).json()
+        whole = (await admin.get(home, params={"fields": "all"})).json()
+        whole["updateMethod"], whole["keyColumnNames"] = "UPSERT", ["k"]
+        answer = (await admin.put(home, json=whole)).json()
+        assert (answer["updateMethod"], answer["keyColumnNames"], answer["scheduleState"]) == (
+            "UPSERT",
+            ["k"],
+            "ACTIVE",
+        )
+        del whole["scheduleState"]
+        assert (await admin.put(home, json=whole)).json()["scheduleState"] == "MANUAL"
+
+
+async def test_who_may_load_and_read():
+    sb = Sandbox()
+    reader = sb.add_user("Re Ader", "reader@example.com")
+    token = sb.add_access_token(reader.id, "reading").token
+    async with by_token(sb) as admin, by_token(sb, token) as other:
+        dataset_id = await made(admin)
+        await load(admin, dataset_id, "a,1\n")
+        export = f"/api/query/v1/execute/export/{dataset_id}"
+        assert (await other.get(export)).status_code == 403
+        sb.state.datasets[dataset_id].shares[f"USER:{reader.id}"] = "CAN_VIEW"
+        assert (await other.get(export)).text == "a,1\n"
+        assert (await other.post(f"{V3}/{dataset_id}/uploads", json={})).status_code == 403
+        sb.state.datasets[dataset_id].shares[f"USER:{reader.id}"] = "CAN_EDIT"
+        assert (await other.post(f"{V3}/{dataset_id}/uploads", json={})).status_code == 200
+
+
+async def test_rows_are_kept_beside_the_state_file(tmp_path: Path):
+    path = tmp_path / "domo.json"
+    with Sandbox(state_file=path).serve() as sb, httpx.Client(base_url=sb.base_url) as http:
+        http.headers["X-Domo-Developer-Token"] = sb.access_token
+        body = {"dataSourceName": "Kept", "schema": {"columns": COLUMNS}}
+        dataset_id = http.post(V2, json=body).json()["dataSource"]["dataSourceId"]
+        answer = http.post(f"{V3}/{dataset_id}/uploads/stream?action=REPLACE", content=b"a,1\n", headers=CSV)
+        assert answer.status_code == 200
+        seeded = next(one for one in sb.state.datasets.values() if one.name == "Orders")
+        assert len(sb.dataset_rows(seeded.id)) == 250
+    again = Sandbox(state_file=path)
+    assert again.dataset_rows(dataset_id) == [("a", 1)]
+    assert len(again.dataset_rows(seeded.id)) == 250
+    assert (tmp_path / "domo.json.data").stat().st_mode & 0o777 == 0o700
+
+
+def test_rows_of_a_sandbox_without_a_file_go_with_it():
+    sb = Sandbox()
+    dataset = next(iter(sb.state.datasets.values()))
+    assert sb.dataset_rows(dataset.id) == sb.dataset_rows(dataset.id)
+    folder = sb.warehouse.folder
+    assert folder.exists()
+    del sb
+    import gc
+
+    gc.collect()
+    assert not folder.exists()
