@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
-
-import pytest
 
 from domokit.sandbox import Sandbox
 from domokit.sandbox.model import Dataset
@@ -27,10 +24,6 @@ west,3,123456789012345678.25,2024-01-03,,1e300
 ,5,,,,
 '''
 
-needs_rows = pytest.mark.skipif(
-    find_spec("domokit.sandbox.warehouse") is None, reason="this sandbox keeps no rows of datasets"
-)
-
 
 async def filled(sb: Sandbox, columns: list[dict[str, str]] = COLUMNS, rows: str = ROWS) -> Dataset:
     """A dataset of the administrator, whose rows can be queried."""
@@ -40,13 +33,7 @@ async def filled(sb: Sandbox, columns: list[dict[str, str]] = COLUMNS, rows: str
         f"/v1/datasets/{made['id']}/data", content=rows.encode(), headers={"content-type": "text/csv"}
     )
     assert answer.status_code == 204, answer.text
-    await settled(sb)
     return sb.state.datasets[made["id"]]
-
-
-async def settled(sb: Sandbox) -> None:
-    """Let pass the time that indexing takes."""
-    sb.clock.advance(3600)
 
 
 def found(answer: Any) -> list[Any]:

@@ -10,7 +10,7 @@ import pytest
 from domokit.sandbox import Sandbox, policies
 from domokit.sandbox.model import Dataset, Policy, User
 
-from .dataset_helpers import COLUMNS, filled, found, needs_rows
+from .dataset_helpers import COLUMNS, filled, found
 from .helpers import as_user, bearer, by_token
 
 pytestmark = pytest.mark.anyio
@@ -341,7 +341,6 @@ def test_a_filter_of_a_column_that_is_gone_hides_everything(sb: Sandbox, dataset
 # wherever rows are read
 
 
-@needs_rows
 async def test_queries_obey(sb: Sandbox, reader: User):
     sales = await filled(sb)
     sales.shares[f"USER:{reader.id}"] = "CAN_VIEW"
@@ -363,7 +362,6 @@ async def test_queries_obey(sb: Sandbox, reader: User):
     assert found(await platform.post(f"/v1/datasets/query/execute/{sales.id}", json=statement)) == [[1], [3]]
 
 
-@needs_rows
 async def test_exports_obey(sb: Sandbox, reader: User):
     sales = await filled(sb)
     sales.shares[f"USER:{reader.id}"] = "CAN_VIEW"
@@ -379,7 +377,6 @@ async def test_exports_obey(sb: Sandbox, reader: User):
         assert [line.split(",")[0].strip('"') for line in answer.text.splitlines()] == ["West", "west"]
 
 
-@needs_rows
 async def test_a_policy_of_a_column_that_has_no_rows_yet(sb: Sandbox, reader: User):
     """The schema is ahead of the data: nothing can be compared, so nothing is shown, and nothing fails."""
     sales = await filled(sb)

@@ -10,8 +10,6 @@ import pytest
 
 from domokit.sandbox import Sandbox
 
-from .dataset_helpers import needs_rows
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     pydomo = pytest.importorskip("pydomo")
@@ -106,7 +104,6 @@ def test_the_helpers_for_tables(server: Sandbox, domo: Any, dataset: Any):
     assert list(domo.ds_list(name_like="euler")["id"]) == [dataset["id"]]
 
 
-@needs_rows
 def test_queries(server: Sandbox, domo: Any, dataset: Any):
     domo.datasets.data_import(dataset["id"], "Leonhard,70\nIsaac,84\nEmmy,53\n")
     answer = domo.datasets.query(dataset["id"], "SELECT `Friend`, `Age` FROM table WHERE `Age` > 60 ORDER BY `Age`")

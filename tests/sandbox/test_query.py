@@ -16,7 +16,7 @@ import pytest
 from domokit.sandbox import Sandbox, sql
 from domokit.sandbox.model import Dataset
 
-from .dataset_helpers import filled, found, needs_rows
+from .dataset_helpers import filled, found
 from .helpers import as_user, bearer, by_token
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +44,6 @@ def some_rows() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-@needs_rows
 async def test_the_product_answers(sb: Sandbox, sales: Dataset):
     statement = "SELECT `region`, SUM(`qty`) AS total FROM table WHERE `qty` < 3 GROUP BY `region` ORDER BY total"
     answer = await by_token(sb).post(f"{PRODUCT}/{sales.id}", json={"sql": statement})
@@ -64,7 +63,6 @@ async def test_the_product_answers(sb: Sandbox, sales: Dataset):
     }
 
 
-@needs_rows
 async def test_the_platform_answers(sb: Sandbox, sales: Dataset):
     mine = await bearer(sb)
     statement = {"sql": "SELECT region, qty FROM table ORDER BY qty LIMIT 1"}
@@ -83,7 +81,6 @@ async def test_the_platform_answers(sb: Sandbox, sales: Dataset):
     }
 
 
-@needs_rows
 async def test_values_and_types(sb: Sandbox, sales: Dataset):
     answer = await by_token(sb).post(f"{PRODUCT}/{sales.id}", json={"sql": "SELECT * FROM table ORDER BY qty"})
     body = answer.json()
@@ -207,7 +204,6 @@ def test_a_statement_sees_the_rows_of_the_condition_only():
         sql.run(some_rows(), "SELECT qty FROM data", '"gone" = 1')
 
 
-@needs_rows
 async def test_a_bad_statement_is_told(sb: Sandbox, sales: Dataset):
     for client, path in ((by_token(sb), PRODUCT), (await bearer(sb), PLATFORM)):
         refused = await client.post(f"{path}/{sales.id}", json={"sql": "SELECT nope FROM table"})
@@ -215,7 +211,6 @@ async def test_a_bad_statement_is_told(sb: Sandbox, sales: Dataset):
         assert "nope" in refused.json()["message"]
 
 
-@needs_rows
 async def test_other_bodies(sb: Sandbox, sales: Dataset):
     admin = by_token(sb)
     structured = {"querySource": "x", "query": {"columns": [{"exprType": "COLUMN", "column": "qty"}]}}
@@ -235,7 +230,6 @@ async def test_before_there_is_data(sb: Sandbox):
     assert (await mine.post(f"{PLATFORM}/{dataset_id}", json=statement)).status_code == 416
 
 
-@needs_rows
 async def test_export(sb: Sandbox, sales: Dataset):
     admin = by_token(sb)
     path = f"{PRODUCT}/export/{sales.id}"

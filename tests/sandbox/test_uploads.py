@@ -140,7 +140,7 @@ async def test_versions_and_their_export():
         (version,) = (await admin.get(f"{V2}/{dataset_id}/dataversions")).json()
         assert (version["numRows"], version["uploadStatus"]) == (2, "success")
         latest = await admin.get(f"{V2}/{dataset_id}/dataversions/latest", params={"includeHeader": "true"})
-        assert latest.text == 'k,v\n"a",\\N\n"",2\n'
+        assert latest.text == '"k",v\n"a",\\N\n"",2\n'
         export = await admin.get(f"/api/query/v1/execute/export/{dataset_id}", params={"accept": "text/csv"})
         assert export.text == 'a,\n"",2\n'
         assert export.headers["content-type"].startswith("text/csv")

@@ -8,7 +8,6 @@ from domokit.transport import Json, members, product, send
 
 LIST_DATASETS = product("GET", "/api/data/v3/datasources")
 GET_DATASET = product("GET", "/api/data/v3/datasources/{dataset_id}")
-GET_MANY = product("POST", "/api/data/v3/datasources/bulk", changes=False)
 CREATE_DATASET = product("POST", "/api/data/v2/datasources", returns=dict | str)
 UPDATE_PROPERTIES = product("PUT", "/api/data/v3/datasources/{dataset_id}/properties", returns=None)
 DELETE_DATASET = product("DELETE", "/api/data/v3/datasources/{dataset_id}", returns=None)
@@ -41,11 +40,6 @@ async def get_dataset_by_id(auth: Auth, dataset_id: str) -> Json:
     Source: GET /api/data/v3/datasources/{dataset_id}
     """
     return await send(auth, GET_DATASET, params={"part": _PARTS}, dataset_id=dataset_id)
-
-
-async def get_datasets(auth: Auth, dataset_ids: Sequence[str]) -> list[Json]:
-    """Up to 100 by id, those that are there. Source: POST /api/data/v3/datasources/bulk"""
-    return members(await send(auth, GET_MANY, json=list(dataset_ids)), "dataSources")
 
 
 async def create_dataset(auth: Auth, *, name: str, description: str, columns: Sequence[Mapping[str, str]]) -> str:
