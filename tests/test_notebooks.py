@@ -15,8 +15,9 @@ from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+ROWS = "03-rows-in-and-out"
 OAUTH = "04-the-life-of-an-oauth-token"
-NAMES = ["01-the-life-of-an-access-token", "02-your-own-classes", OAUTH]
+NAMES = ["01-the-life-of-an-access-token", "02-your-own-classes", ROWS, OAUTH]
 
 # Runs before a notebook: notes every secret that any sandbox in it ever has, those that are revoked later, too.
 WATCH = """
@@ -141,6 +142,11 @@ def life(ran):
 @pytest.fixture
 def classes(ran):
     return ran(NAMES[1])
+
+
+@pytest.fixture
+def rows(ran):
+    return ran(ROWS)
 
 
 @pytest.fixture
@@ -324,6 +330,25 @@ def test_the_example_of_a_test_is_one(pytester):
     result = pytester.runpytest_subprocess("-p", "no:anyio", "-o", "asyncio_mode=auto", "-o", loop)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines("E*assert '4.12' == '5.01'")
+
+
+# -- 03
+
+
+def test_a_million_rows_go_in_and_come_back(rows):
+    assert rows.shown("checked") == "1001000"
+    assert "rows=1000, parts=1" in rows.shown("append")
+    assert "<td>order_id</td><td>STRING</td>" in rows.shown("schema", "text/html")
+    assert rows.printed("file").startswith("1,001,000 rows, ")
+
+
+def test_other_columns_are_refused(rows):
+    assert "+ discount DOUBLE" in rows.printed("refused")
+
+
+def test_the_answer_is_drawn(rows):
+    assert "pieces" in rows.shown("query", "text/html")
+    assert rows.shown("plot", "image/png")
 
 
 # -- 04

@@ -55,6 +55,23 @@ def test_five_minute_tour_runs_as_in_a_notebook(capsys):
     assert names["token"].token.reveal() not in shown
 
 
+def test_rows_go_on_with_the_sandbox(capsys):
+    names = run_as_in_a_notebook("Five minutes", "Rows in and out")
+    shown = capsys.readouterr().out
+
+    assert len(blocks("Rows in and out")) == 2
+    assert names["sandbox"].dataset_rows(names["dataset"].id) == [
+        ("0017", "North", 3, 9.5),
+        ("0018", "South", 5, 12.25),
+    ]
+    assert names["table"].num_rows == 2
+    assert sorted(names["totals"], key=lambda row: row["region"]) == [
+        {"region": "North", "pieces": 3},
+        {"region": "South", "pieces": 5},
+    ]
+    assert "Schema(order_id STRING, region STRING, qty LONG, price DOUBLE)" in shown
+
+
 def test_tokens_of_a_provider_go_on_with_the_sandbox(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run_as_in_a_notebook("Five minutes", "Tokens of any OAuth provider")

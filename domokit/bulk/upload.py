@@ -18,6 +18,7 @@ from domokit.transport import Content
 
 _ABORT_WITHIN = 30.0  # seconds
 _COMMIT_ATTEMPTS = 4
+COMMIT_PAUSE = 0.2  # seconds before the first look at what came of a commit; three times as long before each next
 
 
 class Part(Protocol):
@@ -251,7 +252,7 @@ async def commit(load: Load, sent: Sent, journal: Journal | None = None) -> Land
         except APIError:  # an earlier attempt may have been heard: then this one comes too late
             if lost is None:
                 raise
-        await anyio.sleep(0.2 * 3**attempt)
+        await anyio.sleep(COMMIT_PAUSE * 3**attempt)
         if (landed := await load.settle()) is not None:
             return landed
     raise UploadError(

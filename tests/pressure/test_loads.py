@@ -1,0 +1,376 @@
+"""Loads into a Domo that misbehaves, of data that misbehaves: all of it lands once, or nothing, and what is told is true."""
+
+import gc
+import warnings
+
+import anyio
+import pytest
+
+from domokit import DomoDataset, Schema, errors
+from domokit.testing import oauth_client_auth
+
+from .helpers import (
+    COMMIT,
+    NEW,
+    OLD,
+    PART,
+    QUICK,
+    SCHEMA,
+    SMALL,
+    START,
+    nothing_open,
+    open_uploads,
+    parts_sent,
+    requests_for,
+    running,
+    stored,
+    tuples,
+    with_old_rows,
+)
+
+IMPORT = r"^/v1/datasets/[^/]+/data$"
+
+
+@pytest.fixture
+async def dataset(auth, domo):
+    made = await with_old_rows(auth)
+    domo.requests.clear()
+    return made
+
+
+async def landed_once(domo, dataset, result, *, before=()):
+    """What is told is what lies there, and every part is there once."""
+    await result.wait_indexed()
+    assert stored(domo, dataset) == [*before, *tuples(NEW)]
+    assert (result.rows, result.parts) == (len(NEW), len(set(parts_sent(domo))))
+    assert nothing_open(domo)
+
+
+def as_before(domo, dataset):
+    assert stored(domo, dataset) == tuples(OLD)
+    assert nothing_open(domo)
+
+
+# -- parts
+
+
+@pytest.mark.parametrize("kind", ["status", "maintenance", "reset_before", "reset_after", "truncated"])
+@pytest.mark.parametrize("number", [1, 3])
+async def test_a_part_that_did_not_get_through_is_sent_again(domo, dataset, kind, number):
+    fault = domo.misbehave(kind, method="PUT", path=rf"/parts?/{number}$")
+    result = await dataset.append(NEW, **SMALL)
+    assert fault.hits == 1
+    await landed_once(domo, dataset, result, before=tuples(OLD))
+    assert sorted(parts_sent(domo)) == sorted([*range(1, result.parts + 1), number])
+    assert len(requests_for(domo, COMMIT)) == 1
+
+
+async def test_a_lost_answer_to_each_part(domo, dataset):
+    """Every part arrives twice, and counts once."""
+    faults = [domo.misbehave("reset_after", method="PUT", path=rf"/parts?/{number}$") for number in range(1, 30)]
+    result = await dataset.append(NEW, **SMALL)
+    assert sum(fault.hits for fault in faults) == result.parts
+    await landed_once(domo, dataset, result, before=tuples(OLD))
+    assert sorted(parts_sent(domo)) == sorted([*range(1, result.parts + 1)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "details"),
+    [("status", {"status": 500}), ("status", {"status": 400}), ("html", {}), ("blocked", {}), ("login_redirect", {})],
+)
+@pytest.mark.parametrize("action", ["replace", "append"])
+async def test_a_part_that_is_refused_ends_the_load(domo, dataset, kind, details, action):
+    domo.misbehave(kind, method="PUT", path=r"/parts?/3$", **details)
+    with pytest.raises(errors.UploadError, match="the DataSet is as it was") as caught:
+        await getattr(dataset, action)(NEW, **SMALL)
+    assert (caught.value.is_open, caught.value.is_committed) == (False, False)
+    assert isinstance(caught.value.__cause__, errors.APIError)
+    as_before(domo, dataset)
+    assert requests_for(domo, COMMIT) == []
+
+
+@pytest.mark.parametrize("kind", ["status", "reset_before", "reset_after"])
+async def test_a_part_that_never_gets_through_ends_the_load(domo, dataset, kind):
+    fault = domo.misbehave(kind, times=None, method="PUT", path=r"/parts?/2$")
+    with pytest.raises(errors.UploadError, match="it was aborted"):
+        await dataset.replace(NEW, **SMALL)
+    assert fault.hits == QUICK.attempts
+    as_before(domo, dataset)
+
+
+async def test_domo_goes_away_for_good(domo, dataset):
+    domo.misbehave("reset_before", times=None, method="PUT")
+    with pytest.raises(errors.UploadError, match="could not be aborted and is open still") as caught:
+        await dataset.replace(NEW, **SMALL)
+    assert (caught.value.is_open, caught.value.is_committed) == (True, False)
+    assert caught.value.upload_id is not None
+    assert stored(domo, dataset) == tuples(OLD)
+
+
+async def test_domo_wants_fewer_calls(domo, dataset):
+    fault = domo.misbehave("rate_limit", times=3, retry_after=1, method="PUT", path=PART)
+    result = await dataset.append(NEW, **SMALL)
+    assert fault.hits == 3
+    await landed_once(domo, dataset, result, before=tuples(OLD))
+
+
+async def test_a_slow_domo(domo, dataset):
+    domo.misbehave("latency", seconds=0.03, times=None, method="PUT")
+    result = await dataset.append(NEW, **SMALL)
+    await landed_once(domo, dataset, result, before=tuples(OLD))
+    assert sorted(parts_sent(domo)) == list(range(1, result.parts + 1))
+
+
+# -- the start
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "half_json", "empty"])
+async def test_a_lost_answer_to_the_start(domo, dataset, kind):
+    """What was opened stays open, for nobody knows its number; it never becomes rows, and hinders no later load."""
+    domo.misbehave(kind, method="POST", path=START)
+    with pytest.raises((errors.OutcomeUnknown, errors.DomoDecodeError)):
+        await dataset.replace(NEW, **SMALL)
+    assert len(requests_for(domo, START, "POST")) == 1  # repeated, it would open another
+    assert parts_sent(domo) == []
+    (left,) = open_uploads(domo)
+    assert left.parts == {}
+    assert stored(domo, dataset) == tuples(OLD)
+    result = await dataset.replace(NEW, **SMALL)
+    await result.wait_indexed()
+    assert stored(domo, dataset) == tuples(NEW)
+    assert open_uploads(domo) == [left]
+    assert len(running(domo)) == (dataset.auth.family == "platform")
+
+
+@pytest.mark.parametrize("kind", ["reset_before", "status"])
+async def test_a_start_that_was_not_heard(domo, dataset, kind):
+    domo.misbehave(kind, method="POST", path=START)
+    with pytest.raises((errors.OutcomeUnknown, errors.ServerError)):
+        await dataset.replace(NEW, **SMALL)
+    as_before(domo, dataset)
+
+
+# -- the commit
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "reset_before", "truncated", "empty", "half_json", "status", "html"])
+@pytest.mark.parametrize("action", ["replace", "append"])
+async def test_a_lost_answer_to_the_commit(domo, dataset, kind, action, no_waiting):
+    fault = domo.misbehave(kind, method="PUT", path=COMMIT)
+    result = await getattr(dataset, action)(NEW, **SMALL)
+    assert fault.hits == 1
+    await landed_once(domo, dataset, result, before=tuples(OLD) if action == "append" else ())
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "reset_before", "half_json"])
+async def test_a_lost_answer_to_the_commit_of_rows_that_show_later(domo, dataset, kind, no_waiting):
+    domo.indexing_seconds = 3600
+    domo.misbehave(kind, method="PUT", path=COMMIT)
+    try:
+        result = await dataset.append(NEW, **SMALL)
+    except errors.UploadError as error:
+        assert (error.is_committed, kind) in ((None, "reset_after"), (None, "half_json"))  # noqa: PT017
+        result = None
+    domo.clock.advance(3600)
+    assert stored(domo, dataset) == tuples(OLD + NEW)
+    assert nothing_open(domo)
+    if result is not None:
+        await result.wait_indexed()
+
+
+async def test_rows_of_an_earlier_load_are_not_taken_for_these(domo, dataset, no_waiting):
+    """They show while the load is under way, whose commit is not heard."""
+    domo.indexing_seconds = 3600
+    await dataset.append([{"n": 7, "text": "earlier"}])
+
+    def due(phase, record):
+        if phase == "received" and record.path.endswith("/commit"):
+            domo.clock.advance(3600)
+
+    domo.watch(due)
+    domo.misbehave("reset_before", method="PUT", path=COMMIT)
+    result = await dataset.append(NEW, **SMALL)
+    assert result.rows == len(NEW)
+    domo.clock.advance(3600)
+    assert stored(domo, dataset) == [*tuples(OLD), (7, "earlier"), *tuples(NEW)]
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "reset_before"])
+async def test_domo_goes_away_with_the_commit(domo, auth, dataset, kind, no_waiting):
+    """Whether it was heard cannot be found out, so neither is said, and nothing is undone."""
+
+    def away(phase, record):
+        if phase == "received" and record.path.endswith("/commit"):
+            domo.misbehave("reset_before", times=None, path="^/(?!oauth)")
+
+    domo.misbehave(kind, method="PUT", path=COMMIT)
+    domo.watch(away)
+    with pytest.raises(errors.UploadError, match="whether the commit did is not known") as caught:
+        await dataset.replace([{"n": 1, "more": 2}], evolve_schema="add")
+    assert caught.value.is_committed is None
+    domo.watchers.clear()
+    domo.heal()
+    assert requests_for(domo, "/abort$") == []
+    assert await dataset.get_schema() == Schema.of({**SCHEMA, "more": "LONG"})
+    assert stored(domo, dataset) == (tuples(OLD) if kind == "reset_before" else [(1, None, 2)])
+
+
+async def test_a_commit_that_is_refused(domo, dataset):
+    domo.misbehave("status", status=400, method="PUT", path=COMMIT)
+    with pytest.raises(errors.UploadError, match="it was aborted"):
+        await dataset.replace(NEW, **SMALL)
+    as_before(domo, dataset)
+
+
+# -- one import, for a DataSet without a stream
+
+
+@pytest.fixture
+async def imported(domo):
+    async with oauth_client_auth(domo, retry=QUICK) as auth:
+        made = await with_old_rows(auth)
+        await (await made.get_stream()).delete()
+        domo.requests.clear()
+        yield made
+
+
+@pytest.mark.parametrize("action", ["append", "replace"])
+@pytest.mark.parametrize("kind", ["reset_after", "truncated"])
+async def test_a_lost_answer_to_an_import(domo, imported, action, kind, no_waiting):
+    """Twice within a second, which is as fine as Domo tells the time."""
+    before = tuples(OLD) if action == "append" else []
+    for _ in range(2):
+        fault = domo.misbehave(kind, method="PUT", path=IMPORT)
+        result = await getattr(imported, action)(NEW, **SMALL)
+        assert (fault.hits, result.rows) == (1, len(NEW))
+        assert stored(domo, imported) == before + tuples(NEW)
+        before = stored(domo, imported) if action == "append" else []
+    assert nothing_open(domo)
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "reset_before"])
+async def test_a_lost_answer_to_an_import_that_shows_later(domo, imported, kind, no_waiting):
+    """Whether it was heard cannot be found out in time, so an append is not sent again, and a replace is."""
+    domo.indexing_seconds = 3600
+    domo.misbehave(kind, method="PUT", path=IMPORT)
+    with pytest.raises(errors.UploadError, match="not known") as caught:
+        await imported.append(NEW, **SMALL)
+    assert caught.value.is_committed is None
+    assert len(requests_for(domo, IMPORT)) == 1
+    domo.clock.advance(3600)
+    assert stored(domo, imported) == tuples(OLD + NEW if kind == "reset_after" else OLD)
+    domo.misbehave(kind, method="PUT", path=IMPORT)
+    try:
+        await imported.replace(NEW, **SMALL)
+    except errors.UploadError as error:
+        assert error.is_committed is None  # noqa: PT017
+    domo.clock.advance(3600)
+    assert stored(domo, imported) == tuples(NEW)
+
+
+@pytest.mark.parametrize(("kind", "status"), [("status", 503), ("status", 400), ("html", None)])
+async def test_an_import_that_is_refused(domo, imported, kind, status, no_waiting):
+    domo.misbehave(kind, times=None, method="PUT", path=IMPORT, **({"status": status} if status else {}))
+    with pytest.raises(errors.UploadError):
+        await imported.append(NEW, **SMALL)
+    as_before(domo, imported)
+
+
+# -- data that misbehaves
+
+
+def breaking(rows):
+    yield from ([row] for row in rows)
+    raise RuntimeError("the source broke")
+
+
+async def breaking_async(rows):
+    for row in rows:
+        yield [row]
+    raise RuntimeError("the source broke")
+
+
+@pytest.mark.parametrize("source", [breaking, breaking_async])
+@pytest.mark.parametrize("count", [0, 1, 60])
+async def test_a_generator_that_fails(domo, dataset, source, count):
+    with pytest.raises(RuntimeError, match="the source broke"):
+        await dataset.replace(source(NEW[:count]), **SMALL)
+    as_before(domo, dataset)
+    assert requests_for(domo, COMMIT) == []
+
+
+async def test_a_generator_that_gives_something_else_later(domo, dataset):
+    with pytest.raises(errors.InvalidInputError):
+        await dataset.replace(iter([NEW[:50], 17]), **SMALL)
+    with pytest.raises(errors.InvalidDataError):
+        await dataset.replace(iter([NEW[:50], [{"n": "no number", "text": None}]]), **SMALL)
+    as_before(domo, dataset)
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_slow_generator(domo, dataset, is_async):
+    async def slow():
+        for start in range(0, len(NEW), 10):
+            await anyio.sleep(0.005)
+            yield NEW[start : start + 10]
+
+    def blocking():
+        for start in range(0, len(NEW), 10):
+            anyio.from_thread.run(anyio.sleep, 0.005)
+            yield NEW[start : start + 10]
+
+    result = await dataset.append(slow() if is_async else blocking(), **SMALL)
+    await landed_once(domo, dataset, result, before=tuples(OLD))
+
+
+async def test_a_generator_is_closed_when_the_load_fails(domo, dataset):
+    closed = []
+
+    async def rows():
+        try:
+            for row in NEW:
+                yield [row]
+        finally:
+            closed.append(True)
+
+    domo.misbehave("status", status=500, method="PUT", path=r"/parts?/2$")
+    with pytest.raises(errors.UploadError):
+        await dataset.replace(rows(), **SMALL)
+    assert closed == [True]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gc.collect()
+    as_before(domo, dataset)
+
+
+@pytest.fixture
+def told_each_time(monkeypatch):
+    monkeypatch.setattr("domokit.bulk.progress._PAUSE", 0.0)
+
+
+async def test_a_progress_function_that_fails(domo, dataset, told_each_time):
+    def show(progress):
+        raise ValueError("cannot show it")
+
+    with pytest.raises(ValueError, match="cannot show it"):
+        await dataset.replace([{"n": 1, "more": 2}], progress=show, evolve_schema="add", **SMALL)
+    as_before(domo, dataset)
+    assert await dataset.get_schema() == Schema.of(SCHEMA)
+
+
+async def test_a_progress_function_that_fails_at_the_end(domo, auth):
+    """It has landed by then, so nothing is undone."""
+
+    def show(progress):
+        if requests_for(domo, COMMIT):
+            raise ValueError("cannot show it")
+
+    with pytest.raises(ValueError, match="cannot show it"):
+        await DomoDataset.create(auth, "Shown", OLD, schema=SCHEMA, progress=show)
+    dataset = await DomoDataset.get_by_name(auth, "Shown")
+    assert stored(domo, dataset) == tuples(OLD)
+    domo.requests.clear()
+    with pytest.raises(ValueError, match="cannot show it"):
+        await dataset.replace([{"n": 1, "more": 2}], progress=show, evolve_schema="add")
+    assert stored(domo, dataset) == [(1, None, 2)]
+    assert await dataset.get_schema() == Schema.of({**SCHEMA, "more": "LONG"})
