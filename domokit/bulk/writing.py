@@ -115,6 +115,11 @@ async def create(
     _check_options(options)
     if not name.strip():
         raise InvalidInputError("a DataSet needs a name")
+    if options.get("resume") is not None:
+        raise InvalidInputError(
+            "a new DataSet cannot be resumed: called again, it would be made twice",
+            hint="Create it with schema= and without data, then call replace(data, resume=…).",
+        )
     given = None if schema is None else Schema.of(schema)
     if data is None and given is None:
         raise InvalidInputError("pass data, or schema= for a DataSet without rows")
@@ -134,9 +139,9 @@ async def create(
             load = await load_for(auth, dataset_id, columns, "REPLACE", None, None)
             return dataset_id, await _send(load, source, columns, options)
         except BaseException as error:
-            if not (getattr(error, "is_open", False) or getattr(error, "is_committed", False) is not False):
+            if getattr(error, "is_committed", False) is False:  # nothing of it has landed
                 with anyio.CancelScope(shield=True), anyio.move_on_after(30):
-                    await _quietly(_datasets(auth).delete_dataset(auth, dataset_id))
+                    await _quietly(_datasets(auth).delete_dataset(auth, dataset_id, for_good=True))
             raise
     finally:
         if source is not None:

@@ -407,6 +407,19 @@ async def test_a_load_that_fails_takes_back_what_it_did_to_the_columns(anyone, d
     assert (open_uploads(domo_sandbox), running(domo_sandbox)) == ([], [])
 
 
+async def test_a_new_dataset_goes_with_the_load_that_fails(anyone, domo_sandbox):
+    before = set(domo_sandbox.state.datasets)
+    domo_sandbox.misbehave("status", status=500, method="PUT", path=r".*/parts?/1$")
+    with pytest.raises(errors.UploadError):
+        await DomoDataset.create(anyone, "New", [{"a": 1}])
+    with pytest.raises(errors.InvalidDataError):
+        await DomoDataset.create(anyone, "New", [{"a": "x"}], schema={"a": "LONG"})
+    with pytest.raises(errors.InvalidInputError, match="made twice"):
+        await DomoDataset.create(anyone, "New", [{"a": 1}], resume="state.json")
+    assert set(domo_sandbox.state.datasets) == before
+    assert (open_uploads(domo_sandbox), running(domo_sandbox)) == ([], [])
+
+
 async def test_the_order_of_columns_does_not_matter(anyone, domo_sandbox):
     made = await DomoDataset.create(anyone, "Order", [{"a": 1, "b": "x"}])
     result = await made.append([{"b": "y", "a": 2}])
