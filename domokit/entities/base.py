@@ -172,7 +172,9 @@ class DomoEntity:
 
     async def refresh(self) -> Self:
         """Fetch it anew and take over all fields; returns itself."""
-        fresh = await type(self).get_by_id(self.auth, self.id)
+        return self._take_over(await type(self).get_by_id(self.auth, self.id))
+
+    def _take_over(self, fresh: Self) -> Self:
         for field in attrs.fields(type(self)):
             value = getattr(fresh, field.name)
             if "api" in field.metadata and not (value is None and field.metadata["once"]):

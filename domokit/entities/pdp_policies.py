@@ -183,7 +183,7 @@ class DomoPdpPolicy(DomoEntity):
             **_checked(new["name"], new["filters"]),
             **_people(new["users"], new["groups"], new["virtual_user_ids"]),
         )
-        return self._take(self._of(self.auth, self._home, changed))
+        return self._take_over(self._of(self.auth, self._home, changed))
 
     async def delete(self) -> None:
         """Delete the policy.
@@ -197,7 +197,7 @@ class DomoPdpPolicy(DomoEntity):
         fresh = await type(self).get_all(self.auth, self._home).where(lambda one: one.id == self.id).first()
         if fresh is None:
             raise NotFoundError(f"there is no policy {self.id}", asked="list of policies", status=200)
-        return self._take(fresh)
+        return self._take_over(fresh)
 
     @property
     def _home(self) -> str:
@@ -210,15 +210,7 @@ class DomoPdpPolicy(DomoEntity):
 
     @classmethod
     def _of(cls, auth: Auth, dataset_id: str, obj: Json) -> Self:
-        found = cls.from_json(auth, obj)
-        found.dataset_id = dataset_id
-        return found
-
-    def _take(self, fresh: Self) -> Self:
-        for name in fresh.to_dict():
-            setattr(self, name, getattr(fresh, name))
-        self.raw = fresh.raw
-        return self
+        return cls.from_json(auth, {"dataSourceId": dataset_id, **obj})
 
 
 def _checked(name: str, filters: Iterable[RowFilter]) -> dict[str, Any]:

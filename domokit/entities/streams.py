@@ -48,14 +48,8 @@ class DomoStreamExecution(DomoEntity):
 
     async def refresh(self) -> Self:
         """Fetch it anew and take over all fields; returns itself."""
-        fresh = type(self).from_json(
-            self.auth, await _streams(self.auth).get_execution(self.auth, self.stream_id, self.id)
-        )
-        stream_id = self.stream_id
-        for name in fresh.to_dict():
-            setattr(self, name, getattr(fresh, name))
-        self.raw, self.stream_id = fresh.raw, stream_id
-        return self
+        obj = await _streams(self.auth).get_execution(self.auth, self.stream_id, self.id)
+        return self._take_over(type(self).from_json(self.auth, {"streamId": self.stream_id, **obj}))
 
     async def abort(self) -> None:
         """Stop it and discard what it was given; the DataSet stays as it was.
@@ -161,6 +155,4 @@ class DomoStream(DomoEntity):
         return self._execution(await _streams(self.auth).start_execution(self.auth, self.id))
 
     def _execution(self, obj: Json) -> Any:
-        found = class_for(self.auth, "STREAM_EXECUTION").from_json(self.auth, obj)
-        found.stream_id = self.id
-        return found
+        return class_for(self.auth, "STREAM_EXECUTION").from_json(self.auth, {"streamId": self.id, **obj})

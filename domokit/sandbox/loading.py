@@ -52,7 +52,8 @@ async def put_part(call: Call, dataset: Dataset, upload: Upload, part: int) -> N
         rows, size = await to_thread.run_sync(work)
     except InvalidCsv as wrong:
         raise Refusal(400, str(wrong)) from None
-    if upload.state != "open":  # it was aborted meanwhile
+    if upload.state != "open":  # it ended meanwhile
+        await to_thread.run_sync(warehouse.discard, upload)
         raise Refusal(409, f"Upload {upload.id} is {upload.state}")
     upload.parts[str(part)] = [rows, size]
 
@@ -78,17 +79,25 @@ async def commit(
         tag=upload.tag,
     )
     state, warehouse = call.state, call.sandbox.warehouse
-    older = [state.data_versions[number] for number in dataset.versions if number in state.data_versions]
-    if action == "UPSERT":
-        key = _key(call, dataset)
-        version.rows = await to_thread.run_sync(warehouse.merge, upload, version, older, key)
-        kept: list[int] = []
-    else:
-        await to_thread.run_sync(warehouse.publish, upload, version)
-        if upload.tag is not None:
-            kept = [each.id for each in older if each.tag != upload.tag]
+
+    def older() -> list[DataVersion]:
+        return [state.data_versions[number] for number in dataset.versions if number in state.data_versions]
+
+    key = _key(call, dataset) if action == "UPSERT" else []
+    upload.state = "committing"  # neither parts, nor an abort or a second commit, may come in between
+    try:
+        if action == "UPSERT":
+            version.rows = await to_thread.run_sync(warehouse.merge, upload, version, older(), key)
         else:
-            kept = [] if action == "REPLACE" else [each.id for each in older]
+            await to_thread.run_sync(warehouse.publish, upload, version)
+    except BaseException:
+        upload.state = "open"
+        raise
+    kept: list[int] = []
+    if action != "UPSERT" and upload.tag is not None:
+        kept = [each.id for each in older() if each.tag != upload.tag]
+    elif action == "APPEND":
+        kept = [each.id for each in older()]
     state.data_versions[version.id] = version
     dataset.versions = [*kept, version.id]
     upload.state, upload.version_id = "committed", version.id

@@ -170,12 +170,7 @@ class Dataset:
 
 @dataclass(slots=True)
 class DataVersion:
-    """The rows of one load; `columns` as they were then, `tag` the partition if any.
-
-    chain:    the versions that made up the data when it came in, oldest first, itself the last.
-    status:   success, or deleted: then it stays until it is no longer among what can be queried.
-    made_up:  its rows are a seed's, written when first asked for.
-    """
+    """The rows of one load; `columns` as they were then, `tag` the partition if any."""
 
     id: int
     dataset_id: str
@@ -188,16 +183,11 @@ class DataVersion:
     action: str = "REPLACE"
     tag: str | None = None
     status: str = "success"
-    chain: list[int] = field(default_factory=list[int])
-    made_up: bool = False
 
 
 @dataclass(slots=True)
 class Upload:
-    """Parts on their way in. `state` is open, committed or aborted; staged when it waits for its execution's commit.
-
-    parts:  [rows, bytes of CSV, schema id] by part number.
-    """
+    """Parts on their way in. `parts` has [rows, bytes] by part number; `state` is open, committed or aborted."""
 
     id: int
     dataset_id: str

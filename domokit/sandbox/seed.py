@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import secrets
 import uuid
-from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from typing import Any
 
@@ -237,7 +236,6 @@ def _datasets(state: State, rng: random.Random, people: list[User]) -> None:
             takes_data=n >= 2,
         )
         state.datasets[dataset.id] = dataset
-        _version(state, dataset)
         version = DataVersion(
             id=state.next_id("data_versions"),
             dataset_id=dataset.id,
@@ -250,46 +248,5 @@ def _datasets(state: State, rng: random.Random, people: list[User]) -> None:
             action="SEED",  # the rows are made up when they are first read
         )
         state.data_versions[version.id] = version
-        dataset.versions = dataset.indexed = [version.id]
+        dataset.versions, dataset.indexed = [version.id], [version.id]
         dataset.data_current = dataset.modified
-
-
-def _version(state: State, dataset: Dataset) -> None:
-    """The dataset's data: one version, whose rows nobody has asked for yet."""
-    when = dataset.modified
-    version = DataVersion(
-        id=state.next_id("data_versions"),
-        dataset_id=dataset.id,
-        schema_id=dataset.schema_id,
-        columns=dataset.columns,
-        rows=dataset.rows,
-        bytes=dataset.rows * 12 * len(dataset.columns),
-        recorded=when,
-        completed=when,
-        made_up=True,
-    )
-    version.chain = [version.id]
-    state.data_versions[version.id] = version
-    dataset.versions, dataset.indexed, dataset.data_current = [version.id], [version.id], when
-
-
-def rows_csv(columns: list[dict[str, str]], count: int) -> bytes:
-    """Made-up rows as CSV, the same for the same columns every time; every 25th has a NULL besides its first cell."""
-    lines = (",".join(_cell(column, n, row) for n, column in enumerate(columns)) + "\n" for row in range(count))
-    return "".join(lines).encode()
-
-
-def _cell(column: dict[str, str], n: int, row: int) -> str:
-    if n and row % 25 == 24:
-        return ""
-    match column["type"]:
-        case "LONG":
-            return str(1 + row * 7 % 40)
-        case "DOUBLE" | "DECIMAL":
-            return f"{(199 + row * 137) % 50_000 / 100:.2f}"
-        case "DATE":
-            return (date(2024, 1, 1) + timedelta(row % 366)).isoformat()
-        case "DATETIME":
-            return (datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=row)).strftime("%Y-%m-%dT%H:%M:%S")
-        case _:
-            return f"{column['name'][:1].upper()}{10_000 + row}"

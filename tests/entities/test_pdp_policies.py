@@ -1,0 +1,109 @@
+"""Row policies over both API families, and what they let people see."""
+
+import pytest
+
+from domokit import AccessTokenAuth, DomoDataset, DomoPdpPolicy, RowFilter, errors
+from domokit.testing import options_for
+
+ROWS = [{"region": region, "qty": n} for n, region in enumerate(("West", "East", "west", "North"))]
+
+
+@pytest.fixture
+async def sales(anyone):
+    return await DomoDataset.create(anyone, "Sales", ROWS)
+
+
+@pytest.fixture
+async def reader(domo_sandbox, sales):
+    """Somebody else, who may see the DataSet."""
+    person = domo_sandbox.add_user("Re Ader", "reader@example.com")
+    domo_sandbox.state.datasets[sales.id].shares[f"USER:{person.id}"] = "CAN_VIEW"
+    token = domo_sandbox.add_access_token(person.id, "reading").token
+    async with AccessTokenAuth(domo_sandbox.instance, token, options=options_for(domo_sandbox)) as auth:
+        auth.person = person
+        yield auth
+
+
+async def seen(reader, sales):
+    dataset = await DomoDataset.get_by_id(reader, sales.id)
+    exported = [row["region"] for row in await dataset.read().to_dicts()]
+    asked = await dataset.query("SELECT `region` FROM table").to_dicts()
+    assert [row["region"] for row in asked] == exported
+    return exported
+
+
+async def test_a_policy_lets_people_see_some_rows(anyone, domo_sandbox, sales, reader):
+    assert len(await seen(reader, sales)) == 4
+    policy = await DomoPdpPolicy.create(
+        anyone,
+        sales.id,
+        name="West only",
+        filters=[RowFilter(column="region", values=["West"])],
+        users=[reader.person.id],
+    )
+    assert (policy.name, policy.user_ids, policy.dataset_id) == ("West only", (reader.person.id,), sales.id)
+    assert len(await seen(reader, sales)) == 4  # not switched on yet
+    await sales.set_pdp(enabled=True)
+    assert sales.is_pdp_enabled
+    assert await seen(reader, sales) == ["West"]
+    assert len(await sales.read().to_dicts()) == 4
+
+    await policy.update(filters=[RowFilter(column="region", values=["West", "East"])])
+    assert await seen(reader, sales) == ["West", "East"]
+    await policy.update(
+        filters=[RowFilter(column="qty", values=[1], operator="GREATER_THAN", is_not=True)], users=[reader.person.id]
+    )
+    assert await seen(reader, sales) == ["West", "East"]
+    await policy.update(name="Few")
+    listed = await sales.get_policies()
+    assert sorted(one.name for one in listed) == ["All Rows", "Few"]
+    few = next(one for one in listed if one.name == "Few")
+    assert few == policy
+    assert few.filters == (RowFilter(column="qty", values=["1"], operator="GREATER_THAN", is_not=True),)
+
+    await policy.delete()
+    assert await seen(reader, sales) == []
+    with pytest.raises(errors.NotFoundError):
+        await policy.refresh()
+    await sales.set_pdp(enabled=False)
+    assert len(await seen(reader, sales)) == 4
+
+
+async def test_groups(anyone, domo_sandbox, sales, reader):
+    team = domo_sandbox.add_group("Team", [reader.person.id])
+    policy = await DomoPdpPolicy.create(
+        anyone, sales.id, name="Team", filters=[RowFilter(column="region", values=["North"])], groups=[team.id]
+    )
+    assert policy.group_ids == (team.id,)
+    await sales.set_pdp(enabled=True)
+    assert await seen(reader, sales) == ["North"]
+
+
+async def test_upper_and_lower_case_alike(admin, domo_sandbox):
+    sales = await DomoDataset.create(admin, "Sales", ROWS)
+    policy = await DomoPdpPolicy.create(
+        admin, sales.id, name="w", filters=[RowFilter(column="region", values=["WEST"], ignore_case=True)]
+    )
+    assert (await policy.refresh()).filters[0].ignore_case is True
+
+
+async def test_what_domo_would_refuse_is_refused(anyone, domo_sandbox, sales):
+    before = len(domo_sandbox.requests)
+    with pytest.raises(errors.InvalidInputError, match="operator"):
+        RowFilter(column="region", values=["x"], operator="equals")
+    with pytest.raises(errors.InvalidInputError, match="255 characters"):
+        RowFilter(column="region", values=["x" * 100] * 3)
+    with pytest.raises(errors.InvalidInputError, match="needs a name"):
+        await DomoPdpPolicy.create(anyone, sales.id, name=" ", filters=[])
+    assert len(domo_sandbox.requests) == before
+    with pytest.raises(errors.BadRequestError):
+        await DomoPdpPolicy.create(anyone, sales.id, name="x", filters=[RowFilter(column="nope", values=["x"])])
+
+
+async def test_ids_of_policies_count_within_their_dataset(admin):
+    one = DomoPdpPolicy.from_json(admin, {"filterGroupId": 8, "dataSourceId": "a"})
+    assert one != DomoPdpPolicy.from_json(admin, {"filterGroupId": 8, "dataSourceId": "b"})
+    assert one == DomoPdpPolicy.from_json(admin, {"id": 8, "dataSourceId": "a"})
+    resources = {"filterGroupId": 8, "resources": {"USER": ["27"], "GROUP": ["3"]}}
+    assert DomoPdpPolicy.from_json(admin, resources).user_ids == (27,)
+    assert DomoPdpPolicy.from_json(admin, resources).group_ids == (3,)
