@@ -150,9 +150,8 @@ class DomoPdpPolicy(DomoEntity):
         users, groups:  entities or ids.
         Source: POST /api/query/v1/data-control/{dataset_id}/filter-groups, POST /v1/datasets/{dataset_id}/policies
         """
-        made = await _policies(auth).create_policy(
-            auth, dataset_id, **_checked(name, filters), **_people(users, groups, virtual_user_ids)
-        )
+        policy = _checked(name, filters) | _people(users, groups, virtual_user_ids)
+        made = await _policies(auth).create_policy(auth, dataset_id, policy)
         return cls._of(auth, dataset_id, made)
 
     async def update(
@@ -176,13 +175,8 @@ class DomoPdpPolicy(DomoEntity):
             "virtual_user_ids": self.virtual_user_ids,
         }
         new = now | given(name=name, filters=filters, users=users, groups=groups, virtual_user_ids=virtual_user_ids)
-        changed = await _policies(self.auth).update_policy(
-            self.auth,
-            self.dataset_id,
-            self.id,
-            **_checked(new["name"], new["filters"]),
-            **_people(new["users"], new["groups"], new["virtual_user_ids"]),
-        )
+        policy = _checked(new["name"], new["filters"]) | _people(new["users"], new["groups"], new["virtual_user_ids"])
+        changed = await _policies(self.auth).update_policy(self.auth, self.dataset_id, self.id, policy)
         return self._take_over(self._of(self.auth, self._home, changed))
 
     async def delete(self) -> None:

@@ -1,6 +1,6 @@
 """Row policies (PDP) of the platform API."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from domokit.auth import Auth
@@ -19,34 +19,18 @@ async def list_policies(auth: Auth, dataset_id: str) -> list[Json]:
     return await send(auth, LIST_POLICIES, dataset_id=dataset_id)
 
 
-async def create_policy(
-    auth: Auth,
-    dataset_id: str,
-    *,
-    name: str,
-    filters: Sequence[Mapping[str, Any]],
-    user_ids: Sequence[int | str],
-    group_ids: Sequence[int | str],
-    virtual_user_ids: Sequence[str],
-) -> Json:
-    """Create a policy; `ignoreCase` of a filter has no place here. Source: POST /v1/datasets/{dataset_id}/policies"""
-    body = _body(name, filters, user_ids, group_ids, virtual_user_ids)
-    return await send(auth, CREATE_POLICY, json=body, dataset_id=dataset_id)
+async def create_policy(auth: Auth, dataset_id: str, policy: Mapping[str, Any]) -> Json:
+    """Create a policy. Source: POST /v1/datasets/{dataset_id}/policies
+
+    policy:  name, user_ids, group_ids, virtual_user_ids, and filters, each with column, values, operator, not;
+             `ignoreCase` has no place here.
+    """
+    return await send(auth, CREATE_POLICY, json=_body(policy), dataset_id=dataset_id)
 
 
-async def update_policy(
-    auth: Auth,
-    dataset_id: str,
-    policy_id: int,
-    *,
-    name: str,
-    filters: Sequence[Mapping[str, Any]],
-    user_ids: Sequence[int | str],
-    group_ids: Sequence[int | str],
-    virtual_user_ids: Sequence[str],
-) -> Json:
+async def update_policy(auth: Auth, dataset_id: str, policy_id: int, policy: Mapping[str, Any]) -> Json:
     """Replace a policy: all of it. Source: PUT /v1/datasets/{dataset_id}/policies/{policy_id}"""
-    body = _body(name, filters, user_ids, group_ids, virtual_user_ids) | {"id": policy_id}
+    body = _body(policy) | {"id": policy_id}
     return await send(auth, UPDATE_POLICY, json=body, dataset_id=dataset_id, policy_id=policy_id)
 
 
@@ -60,19 +44,13 @@ async def switch_policies(auth: Auth, dataset_id: str, *, enabled: bool) -> None
     await send(auth, SWITCH, json={"pdpEnabled": enabled}, dataset_id=dataset_id)
 
 
-def _body(
-    name: str,
-    filters: Sequence[Mapping[str, Any]],
-    user_ids: Sequence[int | str],
-    group_ids: Sequence[int | str],
-    virtual_user_ids: Sequence[str],
-) -> dict[str, Any]:
-    keys = ("column", "values", "operator", "not")
+def _body(policy: Mapping[str, Any]) -> dict[str, Any]:
+    shown = ("column", "values", "operator", "not")
     return {
         "type": "user",
-        "name": name,
-        "filters": [{key: one.get(key, False) for key in keys} for one in filters],
-        "users": [int(one) for one in user_ids],
-        "virtualUsers": list(virtual_user_ids),
-        "groups": [int(one) for one in group_ids],
+        "name": policy["name"],
+        "filters": [{key: one[key] for key in shown} for one in policy["filters"]],
+        "users": [int(one) for one in policy["user_ids"]],
+        "virtualUsers": list(policy["virtual_user_ids"]),
+        "groups": [int(one) for one in policy["group_ids"]],
     }

@@ -1,6 +1,6 @@
 """Row policies (PDP): who sees which rows of a DataSet. The product API calls a policy a filter group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from domokit.auth import Auth
@@ -19,37 +19,18 @@ async def list_policies(auth: Auth, dataset_id: str) -> list[Json]:
     return await send(auth, LIST_POLICIES, params=params, dataset_id=dataset_id)
 
 
-async def create_policy(
-    auth: Auth,
-    dataset_id: str,
-    *,
-    name: str,
-    filters: Sequence[Mapping[str, Any]],
-    user_ids: Sequence[int | str],
-    group_ids: Sequence[int | str],
-    virtual_user_ids: Sequence[str],
-) -> Json:
+async def create_policy(auth: Auth, dataset_id: str, policy: Mapping[str, Any]) -> Json:
     """Create a policy. Source: POST /api/query/v1/data-control/{dataset_id}/filter-groups
 
-    filters:  {'column', 'values', 'operator', 'not', 'ignoreCase'} each.
+    policy:  name, user_ids, group_ids, virtual_user_ids, and filters, each with column, values, operator, not,
+             ignoreCase.
     """
-    body = _body(dataset_id, name, filters, user_ids, group_ids, virtual_user_ids)
-    return await send(auth, CREATE_POLICY, json=body, dataset_id=dataset_id)
+    return await send(auth, CREATE_POLICY, json=_body(dataset_id, policy), dataset_id=dataset_id)
 
 
-async def update_policy(
-    auth: Auth,
-    dataset_id: str,
-    policy_id: int,
-    *,
-    name: str,
-    filters: Sequence[Mapping[str, Any]],
-    user_ids: Sequence[int | str],
-    group_ids: Sequence[int | str],
-    virtual_user_ids: Sequence[str],
-) -> Json:
+async def update_policy(auth: Auth, dataset_id: str, policy_id: int, policy: Mapping[str, Any]) -> Json:
     """Replace a policy: all of it. Source: PUT /api/query/v1/data-control/{dataset_id}/filter-groups/{policy_id}"""
-    body = _body(dataset_id, name, filters, user_ids, group_ids, virtual_user_ids) | {"filterGroupId": policy_id}
+    body = _body(dataset_id, policy) | {"filterGroupId": policy_id}
     return await send(auth, UPDATE_POLICY, json=body, dataset_id=dataset_id, policy_id=policy_id)
 
 
@@ -64,31 +45,24 @@ async def switch_policies(auth: Auth, dataset_id: str, *, enabled: bool) -> None
     await send(auth, SWITCH, json=body, dataset_id=dataset_id)
 
 
-def _body(
-    dataset_id: str,
-    name: str,
-    filters: Sequence[Mapping[str, Any]],
-    user_ids: Sequence[int | str],
-    group_ids: Sequence[int | str],
-    virtual_user_ids: Sequence[str],
-) -> dict[str, Any]:
+def _body(dataset_id: str, policy: Mapping[str, Any]) -> dict[str, Any]:
     parameters = [
         {
-            "type": one.get("type", "COLUMN"),
+            "type": "COLUMN",
             "name": one["column"],
-            "values": list(one["values"]),
+            "values": one["values"],
             "operator": one["operator"],
-            "not": one.get("not", False),
-            "ignoreCase": one.get("ignoreCase", False),
+            "not": one["not"],
+            "ignoreCase": one["ignoreCase"],
         }
-        for one in filters
+        for one in policy["filters"]
     ]
     return {
-        "name": name,
+        "name": policy["name"],
         "dataSourceId": dataset_id,
-        "userIds": [str(one) for one in user_ids],
-        "virtualUserIds": list(virtual_user_ids),
-        "groupIds": [str(one) for one in group_ids],
+        "userIds": [str(one) for one in policy["user_ids"]],
+        "virtualUserIds": list(policy["virtual_user_ids"]),
+        "groupIds": [str(one) for one in policy["group_ids"]],
         "dataSourcePermissions": False,
         "parameters": parameters,
     }
