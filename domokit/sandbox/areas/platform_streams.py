@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from .. import loading
@@ -180,23 +181,22 @@ async def list_streams(call: Call) -> Any:
     return [_shown(call, each) for each in visible_streams(call)[call.page(limit=50, most=MOST)]]
 
 
+def searched(call: Call) -> list[Stream]:
+    """What `q` finds, one qualifier: dataSource.id, dataSource.owner.id or dataSource.name."""
+    qualifier, _, wanted = call.query.get("q", "").partition(":")
+    reads: dict[str, Callable[[Dataset], str]] = {
+        "dataSource.id": lambda dataset: dataset.id,
+        "dataSource.owner.id": lambda dataset: str(dataset.owner_id),
+        "dataSource.name": lambda dataset: dataset.name,
+    }
+    if (read := reads.get(qualifier)) is None:
+        raise Refusal(400, "q must have one of the qualifiers dataSource.id, dataSource.owner.id")
+    return [each for each in visible_streams(call) if read(call.state.datasets[each.dataset_id]) == wanted]
+
+
 @area.on("GET", PATH + "/search")
 async def search(call: Call) -> Any:
-    """One qualifier: dataSource.id, dataSource.owner.id or dataSource.name."""
-    qualifier, _, wanted = call.query.get("q", "").partition(":")
-    found: list[Stream] = []
-    for stream in visible_streams(call):
-        dataset = call.state.datasets[stream.dataset_id]
-        has = {
-            "dataSource.id": dataset.id,
-            "dataSource.owner.id": str(dataset.owner_id),
-            "dataSource.name": dataset.name,
-        }
-        if qualifier not in has:
-            raise Refusal(400, "q must have one of the qualifiers dataSource.id, dataSource.owner.id")
-        if has[qualifier] == wanted:
-            found.append(stream)
-    return [_shown(call, each) for each in found]
+    return [_shown(call, each) for each in searched(call)]
 
 
 @area.on("GET", ONE)

@@ -17,6 +17,7 @@ from .platform_streams import (
     key_columns,
     new_dataset,
     new_stream,
+    searched,
     stop,
     update_method,
     visible_streams,
@@ -135,18 +136,7 @@ async def look_up(call: Call) -> Any:
 
 @area.on("GET", PATH + "/search")
 async def search(call: Call) -> Any:
-    qualifier, _, wanted = call.query.get("q", "").partition(":")
-    found: list[Stream] = []
-    for stream in visible_streams(call):
-        dataset = call.state.datasets[stream.dataset_id]
-        has = {
-            "dataSource.id": dataset.id,
-            "dataSource.owner.id": str(dataset.owner_id),
-            "dataSource.name": dataset.name,
-        }
-        if has.get(qualifier) == wanted:
-            found.append(stream)
-    return [_shown(call, each, whole=_is_whole(call)) for each in found]
+    return [_shown(call, each, whole=_is_whole(call)) for each in searched(call)]
 
 
 @area.on("GET", PATH + "/bulk")
