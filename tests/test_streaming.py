@@ -19,7 +19,7 @@ from .loopback import http, loopback
 
 ROWS = product("GET", "/api/rows/{name}", accept="text/csv")
 PART = product("PUT", "/api/parts/{part}", returns=None)
-# What is left early leaves generators of httpx and httpcore unfinished; trio tells of it, and nobody else can close them.
+# What is left early leaves generators of httpx and httpcore unfinished; trio tells of it, and nobody can close them.
 left_early = pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning")
 FAST = RetryPolicy(base=0.01, cap=0.02)
 
@@ -192,6 +192,23 @@ async def test_a_part_is_sent_as_it_is():
         with dry_run(), pytest.raises(Exception, match="dry run"):
             await send(auth, PART, content=Content(body, "text/csv", "gzip"), part=4)
         assert len(server.requests) == 1
+
+
+async def test_a_large_part_arrives_whole_and_may_be_repeated():
+    body = bytes(range(256)) * 8192
+
+    async def answer(request):
+        return http({}, 503) if len(server.requests) == 1 else http({})
+
+    async with loopback(answer) as server, at(server.origin, retry=FAST) as auth:
+        with record() as answers:
+            await send(auth, PART, content=Content(body, "text/csv", "gzip"), part=1)
+        assert [request.body == body for request in server.requests] == [True, True]
+        for request in server.requests:
+            assert request.headers["content-length"] == str(len(body))
+            assert request.headers["host"] == server.origin.removeprefix("http://")
+            assert "transfer-encoding" not in request.headers
+        assert answers[-1].request_body == f"<{len(body)} bytes of gzip text/csv>"
 
 
 async def test_a_record_holds_no_rows_by_the_million():

@@ -31,15 +31,23 @@ class Landed:
 class Load(ABC):
     """One load: where its parts go, and what makes them rows.
 
-    upload_id:  Domo's number of it, once it has begun; None for a load that needs none.
+    upload_id:        Domo's number of it, once it has begun; None for a load that needs none.
+    rows:             how many were sent, once all were.
+    may_have_landed:  whether a commit was sent that may have been heard, and no abort that was heard.
+    can_commit_again: whether a commit that may have been heard does no harm when it is sent once more.
+    abort_proves_it:  whether an abort that was heard proves that nothing has landed.
     """
 
     can_resume: bool = True
+    can_commit_again: bool = True
+    abort_proves_it: bool = True
 
     def __init__(self, auth: Auth, dataset_id: str) -> None:
         self.auth = auth
         self.dataset_id = dataset_id
         self.upload_id: int | str | None = None
+        self.rows: int | None = None
+        self.may_have_landed = False
 
     @abstractmethod
     async def begin(self) -> None:
@@ -108,6 +116,7 @@ class ProductLoad(Load):
         self._action = action
         self._partition = partition
         self._version_before: int | None = None
+        self._index_key: str | None = None
 
     async def begin(self) -> None:
         self._version_before = await self._latest_version()
@@ -128,20 +137,28 @@ class ProductLoad(Load):
         return Landed(rows=size.get("rowCount"), version_id=version, index_key=None if key is None else str(key))
 
     async def settle(self) -> Landed | None:
-        version = await self._latest_version()
-        if version is None or version == self._version_before:
+        # The status tells of the version that can be queried, which lags behind.
+        versions = {
+            int(one["dataVersionId"]): one.get("rowCount")
+            for one in await product_datasets.list_versions(self.auth, self.dataset_id)
+        }
+        newest = max(versions, default=None)
+        if newest is None or newest <= (self._version_before or 0):
             return None
-        return Landed(version_id=version)
+        # It may be that of an earlier load, which was not indexed when this one began. Upserts count what they left.
+        if self._action != "UPSERT" and self.rows is not None and versions[newest] not in (None, self.rows):
+            return None
+        return Landed(version_id=newest)
 
     async def abort(self) -> None:
         await product_uploads.abort_upload(self.auth, self.dataset_id, self._id())
 
     async def is_indexed(self, landed: Landed) -> bool:
-        if landed.index_key is None:  # the answer to the commit was lost: all that is pending then
-            answer = await product_uploads.request_index(self.auth, self.dataset_id)
-            progress = await product_uploads.get_index_status(self.auth, self.dataset_id, str(answer["requestKey"]))
-        else:
-            progress = await product_uploads.get_index_status(self.auth, self.dataset_id, landed.index_key)
+        key = landed.index_key or self._index_key
+        if key is None:  # the answer to the commit was lost: all that is pending then
+            key = str((await product_uploads.request_index(self.auth, self.dataset_id))["requestKey"])
+            self._index_key = key
+        progress = await product_uploads.get_index_status(self.auth, self.dataset_id, key)
         facts = progress.get("progress") or {}
         if str(facts.get("status")).upper() in ("ERROR", "FAILED"):
             raise _never_indexed(self, facts.get("message"))
@@ -215,16 +232,18 @@ class ImportLoad(Load):
     """One import, platform API, for a DataSet without a stream: its parts are gathered and leave in one request."""
 
     can_resume = False
+    abort_proves_it = False
 
     def __init__(self, auth: Auth, dataset_id: str, *, update_method: str) -> None:
         super().__init__(auth, dataset_id)
         self._update_method = update_method
+        self.can_commit_again = update_method != "APPEND"  # it would add the rows twice
         self._parts: dict[int, bytes] = {}
         self._encoding: str | None = None
-        self._current_before: Any = None
+        self._before: tuple[Any, Any] = (None, None)
 
     async def begin(self) -> None:
-        self._current_before = await self._current_at()
+        self._before = await self._data()
 
     async def put(self, part: int, content: Content) -> None:
         self._parts[part] = content.data
@@ -238,16 +257,25 @@ class ImportLoad(Load):
         return Landed()
 
     async def settle(self) -> Landed | None:
-        return Landed() if await self._current_at() != self._current_before else None
+        now, before = await self._data(), self._before
+        if now == before:
+            return None
+        # Rows of an earlier load may have shown since, so the number must be right as well.
+        due = self.rows
+        if self._update_method == "APPEND" and due is not None:
+            due += before[1] or 0
+        return Landed() if now[1] in (None, due) else None
 
     async def abort(self) -> None:
         self._parts.clear()
 
     async def is_indexed(self, landed: Landed) -> bool:
-        return await self.settle() is not None
+        return await self._data() != self._before
 
-    async def _current_at(self) -> Any:
-        return (await platform_datasets.get_dataset_by_id(self.auth, self.dataset_id)).get("dataCurrentAt")
+    async def _data(self) -> tuple[Any, Any]:
+        """Since when the rows are what they are, to the second, and how many they are."""
+        facts = await platform_datasets.get_dataset_by_id(self.auth, self.dataset_id)
+        return facts.get("dataCurrentAt"), facts.get("rows")
 
 
 def _never_indexed(load: Load, said: Any) -> UploadError:

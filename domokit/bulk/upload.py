@@ -13,12 +13,19 @@ from anyio import CapacityLimiter, to_thread
 
 from domokit.bulk.journal import Journal
 from domokit.bulk.loads import Landed, Load
-from domokit.errors import APIError, DomoError, InvalidInputError, OutcomeUnknown, ServerError, UploadError
+from domokit.errors import (
+    DomoDecodeError,
+    DomoError,
+    InvalidInputError,
+    OutcomeUnknown,
+    ServerError,
+    UploadError,
+)
 from domokit.transport import Content
 
 _ABORT_WITHIN = 30.0  # seconds
 _COMMIT_ATTEMPTS = 4
-COMMIT_PAUSE = 0.2  # seconds before the first look at what came of a commit; three times as long before each next
+COMMIT_PAUSE = 0.2  # seconds until the first look at what came of a commit; each later one waits three times as long
 
 
 class Part(Protocol):
@@ -199,6 +206,7 @@ async def _send_all(
     """is_over: the rows have landed already; they are only counted."""
     cores = os.cpu_count() or 2
     encoders = CapacityLimiter(max(2, cores))
+    free = anyio.Semaphore(max(2, cores))
     turn = anyio.Lock()
     numbers = iter(range(1, 1 << 31))
     failed: list[Exception] = []
@@ -206,12 +214,15 @@ async def _send_all(
     async def work(cancel: Callable[[], None]) -> None:
         try:
             while True:
-                async with turn:
-                    if (job := await anext(jobs, None)) is None:
-                        return
-                    number = next(numbers)
-                part = await to_thread.run_sync(job, limiter=encoders)
+                async with free:  # rows are taken when somebody can encode them, and not before
+                    async with turn:
+                        if (job := await anext(jobs, None)) is None:
+                            return
+                        number = next(numbers)
+                    part = await to_thread.run_sync(job, limiter=encoders)
+                    del job
                 await put(number, part)
+                del part
         except Exception as error:  # noqa: BLE001 - the first one is raised when the others have ended
             failed.append(error)
             cancel()
@@ -241,20 +252,30 @@ async def commit(load: Load, sent: Sent, journal: Journal | None = None) -> Land
 
     Raises: UploadError with `is_committed` None, if that cannot be found out; what Domo answers to the commit.
     """
+    was_tried = journal is not None and journal.is_committing  # by a process that did not live to hear the answer
     if journal is not None:
         journal.committing()
+    load.rows, load.may_have_landed = sent.rows, True
     lost: DomoError | None = None
     for attempt in range(_COMMIT_ATTEMPTS):
         try:
-            return await load.commit()
-        except (OutcomeUnknown, ServerError) as error:
+            if lost is None or load.can_commit_again:
+                return await load.commit()
+        except (OutcomeUnknown, ServerError, DomoDecodeError) as error:
             lost = error
-        except APIError:  # an earlier attempt may have been heard: then this one comes too late
-            if lost is None:
+        except DomoError as error:  # an earlier attempt may have been heard: then this one comes too late
+            if lost is None and not was_tried:
+                load.may_have_landed = False
                 raise
+            lost = lost or error
         await anyio.sleep(COMMIT_PAUSE * 3**attempt)
-        if (landed := await load.settle()) is not None:
-            return landed
+        try:
+            if (landed := await load.settle()) is not None:
+                return landed
+        except UploadError:
+            raise
+        except DomoError as error:
+            lost = error
     raise UploadError(
         "all parts have arrived, but whether the commit did is not known",
         asked=f"load into {load.dataset_id}",
@@ -307,6 +328,7 @@ async def _aborted(load: Load) -> bool:
             await load.abort()
         except DomoError:
             return False
+        load.may_have_landed = load.may_have_landed and not load.abort_proves_it
         return True
     return False
 

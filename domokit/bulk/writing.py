@@ -84,12 +84,12 @@ async def write(
         load = await load_for(auth, dataset_id, columns, action, key, partition)
         if columns == target:
             return await _send(load, source, columns, options)
-        await routes.set_schema(auth, dataset_id, columns.to_wire())
         try:
+            await routes.set_schema(auth, dataset_id, columns.to_wire())
             return await _send(load, source, columns, options)
         except BaseException as error:
             # Nothing has landed, so the columns are those of before; unless it may have, or is to be gone on with.
-            if not (getattr(error, "is_open", False) or getattr(error, "is_committed", False) is not False):
+            if not (getattr(error, "is_open", False) or load.may_have_landed):
                 with anyio.CancelScope(shield=True), anyio.move_on_after(30):
                     await _quietly(routes.set_schema(auth, dataset_id, target.to_wire()))
             raise

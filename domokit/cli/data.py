@@ -6,8 +6,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -69,7 +69,7 @@ async def find_dataset(auth: "Auth", which: str) -> "DomoDataset":
     from domokit.errors import InvalidInputError, NotFoundError
 
     if _ID.fullmatch(which):
-        found = await DomoDataset.get_by_id(auth, which)
+        found = await DomoDataset.get_by_id(auth, which.lower())
         if found.is_deleted:
             raise NotFoundError(f"DataSet {which} is deleted", asked="look at the DataSet", status=200)
         return found
@@ -135,10 +135,14 @@ def put_rows(
     Example: zcat orders.csv.gz | domokit data put Orders - --format csv --append
     """
     kind = format.value if format else None
+    asked = {"append": append, "upsert": key is not None, "partition": partition is not None}
+    if sum(asked.values()) > 1:
+        raise _bad_usage("--append, --key and --partition exclude each other")
+    asked["replace"] = True
     job = _Put(
         dataset=dataset,
         file=file,
-        action="append" if append else "upsert" if key is not None else "partition" if partition else "replace",
+        action=next(name for name, is_asked in asked.items() if is_asked),
         key=None if key is None else [name.strip() for name in key.split(",") if name.strip()],
         partition=partition,
         create=create,
@@ -151,8 +155,6 @@ def put_rows(
             "progress": sys.stderr.isatty() and not domo.options.json,
         },
     )
-    if sum([append, key is not None, partition is not None]) > 1:
-        raise _bad_usage("--append, --key and --partition exclude each other")
     _check_put(job)
 
     async def load(auth: "Auth") -> dict[str, Any]:
@@ -162,19 +164,20 @@ def put_rows(
         try:
             found = await find_dataset(auth, dataset)
         except NotFoundError as error:
-            if not create or _ID.fullmatch(dataset):
-                error.hint = error.hint or "" if _ID.fullmatch(dataset) else "Add --create to have it made."
+            if _ID.fullmatch(dataset):
                 raise
-        async with _data_of(file, kind) as data:
-            facts = {"action": job.action if found else "create", "dry_run": domo.is_dry_run}
-            if domo.is_dry_run:
-                return facts | await _foreseen(found, data, job)
-            name, result = await _loaded(auth, found, data, job)
+            if not create:
+                error.hint = "Add --create to have it made."
+                raise
+        facts = {"action": job.action if found else "create", "dry_run": domo.is_dry_run}
+        if domo.is_dry_run:
+            return facts | await _foreseen(found, data, job)
+        name, result = await _loaded(auth, found, data, job)
         if wait:
             await result.wait_indexed()
         return facts | {"name": name, **result.to_dict(), "seconds": round(result.seconds, 3)}
 
-    with _told_in_options():
+    with _data_of(file, kind) as data, _told_in_options():
         done = domo.run(load, doing="" if job.options.get("progress") and not domo.is_dry_run else "loading")
     if domo.is_dry_run:
         _tell_foreseen(domo, done)
@@ -425,18 +428,16 @@ async def _write(rows: "Rows", file: str, *, progress: bool) -> int:
     return await rows.to_csv(file, progress=progress)
 
 
-@asynccontextmanager
-async def _data_of(file: str, kind: str | None) -> AsyncGenerator[Any]:
+@contextmanager
+def _data_of(file: str, kind: str | None) -> Generator[Any]:
     """What to load: the path, or stdin; kept in a file first if it is of a format that is read from its end."""
-    from anyio import to_thread
-
     if file != _PIPE:
         yield Path(file)
     elif kind not in (Format.PARQUET, Format.ARROW) or sys.stdin.buffer.seekable():
         yield sys.stdin.buffer
     else:
         with tempfile.TemporaryFile() as kept:
-            await to_thread.run_sync(shutil.copyfileobj, sys.stdin.buffer, kept)
+            shutil.copyfileobj(sys.stdin.buffer, kept)
             kept.seek(0)
             yield kept
 

@@ -41,6 +41,7 @@ log: logging.Logger = logging.getLogger("domokit.transport")
 
 USER_AGENT = "domokit"
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+_PIECE = 256 * 1024  # bytes
 _MOST_SHOWN = 64 * 1024  # bytes of rows in a record
 _HIDDEN_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
@@ -128,6 +129,17 @@ class Reply:
     never_left: bool = False
 
 
+class _Pieces(httpx.AsyncByteStream):
+    """A large body, handed over piece by piece: whole, it would be copied twice on its way to the socket."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(self.content), _PIECE):
+            yield self.content[start : start + _PIECE]
+
+
 class Connection:
     """What one auth object has open on one event loop: a client, a limit, and a common pace."""
 
@@ -175,6 +187,10 @@ class Connection:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         if headers:
             sent.update({name: _plain(value) for name, value in headers.items()})
+        if content is not None and len(content) > _PIECE:
+            sent["Host"] = httpx.URL(url).netloc.decode()  # httpx adds both only where it makes the body
+            sent["Content-Length"] = str(len(content))
+            return httpx.Request(method, url, headers=sent, stream=_Pieces(content))
         return httpx.Request(method, url, headers=sent, content=content)
 
     async def exchange(
@@ -434,7 +450,7 @@ def _answer(request: httpx.Request, response: httpx.Response, seconds: float) ->
         request.method,
         scrub(str(request.url)),
         _shown(request.headers),
-        _body(request.headers, request.content),
+        _body(request.headers, request.stream.content if isinstance(request.stream, _Pieces) else request.content),
         response.status_code,
         _shown(response.headers),
         _body(response.headers, response.content) if response.is_closed else "<streamed>",

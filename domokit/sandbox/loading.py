@@ -53,7 +53,8 @@ async def put_part(call: Call, dataset: Dataset, upload: Upload, part: int) -> N
     except InvalidCsv as wrong:
         raise Refusal(400, str(wrong)) from None
     if upload.state != "open":  # it ended meanwhile
-        await to_thread.run_sync(warehouse.discard, upload)
+        if upload.state != "committing":
+            await to_thread.run_sync(warehouse.discard, upload)
         raise Refusal(409, f"Upload {upload.id} is {upload.state}")
     upload.parts[str(part)] = [rows, size]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .model import Dataset, DataVersion, Upload
-from .rows import InvalidCsv, check
+from .rows import InvalidCsv, check, with_line_feeds
 from .sql import quoted
 from .state import State
 
@@ -67,7 +67,7 @@ class Warehouse:
         raw = home / f"{secrets.token_hex(8)}.csv"
         made = raw.with_suffix(".written")
         try:
-            raw.write_bytes(data)
+            raw.write_bytes(with_line_feeds(data))
             with _connected() as connection:
                 _run(connection, f"COPY ({_typed(raw, columns)}) TO {_text(made)} (FORMAT parquet)")
             made.replace(home / f"{part:09}.parquet")
@@ -235,9 +235,10 @@ def _typed(raw: Path, columns: Columns) -> str:
         else f"CAST({_value(place)} AS {_SQL_TYPES[column['type']]}) AS c{place}"
         for place, column in enumerate(columns)
     )
+    # With the line end named: DuckDB would guess it from the first one, even if that stands in quotes.
     options = (
         "header = false, auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = ['', '\\N'], "
-        f"allow_quoted_nulls = false, max_line_size = 100000000, columns = {{{read}}}"
+        f"allow_quoted_nulls = false, new_line = '\\n', max_line_size = 100000000, columns = {{{read}}}"
     )
     return f"SELECT {cells} FROM read_csv({_text(raw)}, {options})"
 

@@ -18,6 +18,7 @@ import httpx
 
 from domokit import Auth, DomoUser
 
+from .bulk_cases import download, flat, upload, wide
 from .clients import FAMILIES, aiohttp_transport, bare, domokit_auth, pydomo
 from .keepers import keeper, stores
 from .measure import Row, Seconds, Size, interleaved, ratio, timed
@@ -338,4 +339,8 @@ CASES: Mapping[str, Case] = {
     "token": token,
     "keeper": keeper,
     "stores": stores,
+    "upload": upload,
+    "download": download,
+    "wide": wide,
+    "flat": flat,
 }

@@ -25,6 +25,11 @@ class Size:
     memory: int  # items
     list_rounds: int
     signatures: int
+    rows: int  # of the usual DataSet …
+    wide_rows: int  # … and of the one of 200 columns
+    times_as_many: int  # rows, to see that memory stays
+    data_rounds: int
+    has_data_goals: bool  # few rows cost what many do to begin with, so they say little
 
 
 FULL = Size(
@@ -41,6 +46,11 @@ FULL = Size(
     memory=10_000,
     list_rounds=7,
     signatures=200_000,
+    rows=1_000_000,
+    wide_rows=50_000,
+    times_as_many=10,
+    data_rounds=3,
+    has_data_goals=True,
 )
 QUICK = attrs.evolve(
     FULL,
@@ -55,6 +65,11 @@ QUICK = attrs.evolve(
     memory=1000,
     list_rounds=3,
     signatures=50_000,
+    rows=100_000,
+    wide_rows=5000,
+    times_as_many=3,
+    data_rounds=1,
+    has_data_goals=False,
 )
 TINY = Size(
     name="tiny",
@@ -70,6 +85,11 @@ TINY = Size(
     memory=100,
     list_rounds=1,
     signatures=100,
+    rows=10_000,
+    wide_rows=500,
+    times_as_many=2,
+    data_rounds=1,
+    has_data_goals=False,
 )
 
 

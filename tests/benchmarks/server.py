@@ -12,6 +12,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs
 
@@ -209,21 +210,19 @@ class Counts:
     requests: int
 
 
-class Server:
-    """The server as its starter sees it.
+class Process:
+    """A server in a process of its own, which prints its port and then answers line by line."""
 
-    with Server(users=10_000) as server:
-        server.reset(latency=0.05)
-        …                           # requests to server.origin
-        server.counts().connections
-    """
-
-    def __init__(self, users: int) -> None:
-        self.users = users
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(self.users)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, *self._arguments],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.host = f"127.0.0.1:{self._read()}"
         self.origin = f"http://{self.host}"
@@ -232,15 +231,7 @@ class Server:
     def __exit__(self, *error: object) -> None:
         self._process.communicate(timeout=10)
 
-    def reset(self, latency: float = 0.0) -> None:
-        """Answer each request after so many seconds from now on, and count from zero."""
-        self._ask(str(latency))
-
-    def counts(self) -> Counts:
-        """Connections opened and requests received since the last `reset()`."""
-        return Counts(*map(int, self._ask("counts").split()))
-
-    def _ask(self, line: str) -> str:
+    def ask(self, line: str) -> str:
         assert self._process.stdin is not None
         print(line, file=self._process.stdin, flush=True)
         return self._read()
@@ -250,6 +241,28 @@ class Server:
         if not (line := self._process.stdout.readline()):
             raise RuntimeError("the benchmark server did not start, or has died")
         return line.strip()
+
+
+class Server(Process):
+    """The server as its starter sees it.
+
+    with Server(users=10_000) as server:
+        server.reset(latency=0.05)
+        …                           # requests to server.origin
+        server.counts().connections
+    """
+
+    def __init__(self, users: int) -> None:
+        super().__init__(__file__, str(users))
+        self.users = users
+
+    def reset(self, latency: float = 0.0) -> None:
+        """Answer each request after so many seconds from now on, and count from zero."""
+        self.ask(str(latency))
+
+    def counts(self) -> Counts:
+        """Connections opened and requests received since the last `reset()`."""
+        return Counts(*map(int, self.ask("counts").split()))
 
 
 if __name__ == "__main__":
