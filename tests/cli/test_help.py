@@ -12,10 +12,10 @@ from domokit.cli.app import app
 
 COMMANDS = [
     "rotate", "tokens list", "tokens generate", "tokens revoke", "accounts list", "accounts get", "accounts upsert",
-    "users list", "users get", "whoami", "sandbox",
+    "users list", "users get", "whoami", "sandbox", "data ls", "data put", "data get", "data query",
 ]  # fmt: skip
 KEEPING = ["keep run", "keep status"]  # whose instances are in their configuration; `keep FILE` is `keep run FILE`
-CHANGING = {"rotate", "tokens generate", "tokens revoke", "accounts upsert"}
+CHANGING = {"rotate", "tokens generate", "tokens revoke", "accounts upsert", "data put"}
 
 
 def help_of(*path):
@@ -53,7 +53,7 @@ def test_what_keeps_explains_itself(command):
         assert word in text
 
 
-@pytest.mark.parametrize("group", [(), ("tokens",), ("accounts",), ("users",)])
+@pytest.mark.parametrize("group", [(), ("tokens",), ("accounts",), ("users",), ("data",)])
 def test_groups(group):
     text = help_of(*group)
     for command in COMMANDS:
