@@ -314,11 +314,13 @@ def _retyped(table: pa.Table, types: Types | None) -> pa.Table:
         if name not in table.column_names:
             raise InvalidInputError(f"types names {name!r}, and there is no such column")
         place = table.column_names.index(name)
-        try:
-            table = table.set_column(place, pa.field(name, kind), table.column(place).cast(kind))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            pass
+        cells = table.column(place)
+        for attempt in (cells, cells.cast(pa.string())):  # as text: that is how types are read from CSV
+            try:
+                table = table.set_column(place, pa.field(name, kind), attempt.cast(kind))
+                break
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                continue
         else:
-            continue
-        raise InvalidDataError(f"column {name!r} holds what {kind} cannot")
+            raise InvalidDataError(f"column {name!r} holds what {kind} cannot")
     return table

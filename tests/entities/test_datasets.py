@@ -469,6 +469,13 @@ async def test_a_query_is_answered_by_domo(domo_sandbox, orders):
         orders.query(" ")
 
 
+async def test_types_mean_the_same_for_rows_and_for_answers(anyone):
+    float64 = pytest.importorskip("pyarrow").float64()
+    made = await DomoDataset.create(anyone, "Large", [{"n": 2**63 - 1}])
+    for rows in (made.read(), made.query("SELECT * FROM table")):
+        assert (await rows.to_arrow({"n": float64}))["n"].to_pylist() == [float(2**63 - 1)]
+
+
 async def test_files(orders, tmp_path):
     pyarrow_parquet = pytest.importorskip("pyarrow.parquet")
     assert await orders.to_parquet(tmp_path / "a.parquet") == 4
