@@ -90,7 +90,7 @@ def converted(
 
 def rows_at_once(columns: int) -> int:
     """How many rows to make a batch of, where that is ours to say: fewer of wide ones."""
-    return max(256, min(65_536, 1_000_000 // max(1, columns)))
+    return max(256, min(16_384, 1_000_000 // max(1, columns)))
 
 
 def _next(reading: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:

@@ -245,8 +245,9 @@ def _of_parquet(file: File) -> Source:
         rows = max(1, min(rows, facts.num_rows * _ROW_GROUP_BYTES // nbytes))
 
     def read() -> Iterator[pa.RecordBatch]:
-        with parquet.ParquetFile(file.open()) as opened:
-            yield from opened.iter_batches(batch_size=rows)
+        # By default whole row groups are read ahead, and none of that is freed before the end.
+        with parquet.ParquetFile(file.open(), pre_buffer=False, buffer_size=1 << 20) as opened:
+            yield from opened.iter_batches(batch_size=rows, use_threads=False)
 
     return Source(schema_of(arrow), read, rows=facts.num_rows, nbytes=nbytes)
 
