@@ -43,6 +43,7 @@ __all__ = [
     "dry_run",
     "fan_out",
     "is_dry_run",
+    "member",
     "members",
     "override",
     "pages",
@@ -305,6 +306,19 @@ def members(answer: Json, name: str) -> list[Json]:
     if not isinstance(found, list):
         raise DomoDecodeError(f"{name!r} of the answer is a {type(found).__name__}, not a list", status=200)
     return found  # pyright: ignore[reportUnknownVariableType]
+
+
+def member(answer: Json, *names: str) -> Any:
+    """What an answer holds under a name, or under names one within the other.
+
+    Raises: DomoDecodeError, if it is missing or null.
+    """
+    found = answer
+    for name in names:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    if found is None:
+        raise DomoDecodeError(f"the answer lacks {'.'.join(names)}", status=200)
+    return found
 
 
 def require_family(auth: Auth, family: Family, *, asked: str = "") -> None:

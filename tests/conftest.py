@@ -1,6 +1,7 @@
 """Every async test runs under asyncio and under trio, unless it asks for one of them."""
 
 import os
+import signal
 from weakref import WeakValueDictionary
 
 import pytest
@@ -9,6 +10,11 @@ from domokit import Secret
 from domokit.testing import session_auth
 
 pytest_plugins = ["pytester"]
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as of a shell's background jobs; their children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -14,7 +14,7 @@ from domokit.routes.platform import datasets as platform_datasets
 from domokit.routes.platform import streams as platform_streams
 from domokit.routes.product import datasets as product_datasets
 from domokit.routes.product import uploads as product_uploads
-from domokit.transport import Content, Json
+from domokit.transport import Content, Json, member
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two looks at whether rows are indexed
 
@@ -195,7 +195,7 @@ class StreamLoad(Load):
 
     async def begin(self) -> None:
         execution = await platform_streams.start_execution(self.auth, self.stream_id, update_method=self._update_method)
-        self.upload_id = execution["id"]
+        self.upload_id = member(execution, "id")
 
     async def put(self, part: int, content: Content) -> None:
         await platform_streams.upload_part(self.auth, self.stream_id, self._id(), part, content)

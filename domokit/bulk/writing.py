@@ -22,7 +22,7 @@ from domokit.routes.platform import datasets as platform_datasets
 from domokit.routes.platform import streams as platform_streams
 from domokit.routes.product import datasets as product_datasets
 from domokit.routes.product import streams as product_streams
-from domokit.transport import require_family
+from domokit.transport import member, require_family
 
 Action = Literal["REPLACE", "APPEND", "UPSERT"]
 PART_BYTES = 10_000_000
@@ -157,12 +157,12 @@ async def _created(auth: Auth, name: str, description: str, columns: Schema, key
         made = await platform_streams.create_stream(
             auth, name=name, description=description, columns=wire, update_method=method, key_columns=key
         )
-        return made["dataSet"]["id"]
+        return member(made, "dataSet", "id")
     if key:
         made = await product_streams.create_stream(
             auth, name=name, description=description, columns=wire, update_method=method, key_columns=key
         )
-        return made["dataSource"]["id"]
+        return member(made, "dataSource", "id")
     return await product_datasets.create_dataset(auth, name=name, description=description, columns=wire)
 
 
@@ -207,7 +207,7 @@ async def load_for(
         await _set_key(auth, platform_streams, stream, key)
     if stream is None:
         return ImportLoad(auth, dataset_id, update_method=action)
-    return StreamLoad(auth, dataset_id, stream["id"], update_method=action)
+    return StreamLoad(auth, dataset_id, member(stream, "id"), update_method=action)
 
 
 async def _set_key(auth: Auth, routes: ModuleType, stream: Any, key: Sequence[str] | None) -> None:
@@ -222,7 +222,7 @@ async def _set_key(auth: Auth, routes: ModuleType, stream: Any, key: Sequence[st
         if not now and stream.get("updateMethod") != "UPSERT":
             raise InvalidInputError("the stream has no key yet; pass key=[…]")
     elif list(key) != now or stream.get("updateMethod") != "UPSERT":
-        await routes.update_stream(auth, stream["id"], update_method="UPSERT", key_columns=list(key))
+        await routes.update_stream(auth, member(stream, "id"), update_method="UPSERT", key_columns=list(key))
 
 
 def _check_key(key: Sequence[str], columns: Schema) -> None:

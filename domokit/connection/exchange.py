@@ -6,13 +6,13 @@ Everything that is the same for all endpoints happens here and has no parameter 
 import logging
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from json import dumps, loads
 from types import UnionType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import anyio
@@ -130,14 +130,32 @@ class Reply:
 
 
 class _Pieces(httpx.AsyncByteStream):
-    """A large body, handed over piece by piece: whole, it would be copied twice on its way to the socket."""
+    """A body, handed over piece by piece: whole, a large one would be copied twice on its way to the socket.
+
+    Nothing is left over of one that is not sent to its end, other than of httpx's own, which are generators.
+    """
 
     def __init__(self, content: bytes) -> None:
-        self.content = content
+        self._content = content
 
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        for start in range(0, len(self.content), _PIECE):
-            yield self.content[start : start + _PIECE]
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Reading(self._content)
+
+
+class _Reading:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._at = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = self._content[self._at : self._at + _PIECE]
+        if not piece:
+            raise StopAsyncIteration
+        self._at += len(piece)
+        return piece
 
 
 class Connection:
@@ -187,11 +205,10 @@ class Connection:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         if headers:
             sent.update({name: _plain(value) for name, value in headers.items()})
-        if content is not None and len(content) > _PIECE:
-            sent["Host"] = httpx.URL(url).netloc.decode()  # httpx adds both only where it makes the body
-            sent["Content-Length"] = str(len(content))
-            return httpx.Request(method, url, headers=sent, stream=_Pieces(content))
-        return httpx.Request(method, url, headers=sent, content=content)
+        request = httpx.Request(method, url, headers=sent, content=content)
+        if content:
+            request.stream = _Pieces(content)
+        return request
 
     async def exchange(
         self,
@@ -450,7 +467,7 @@ def _answer(request: httpx.Request, response: httpx.Response, seconds: float) ->
         request.method,
         scrub(str(request.url)),
         _shown(request.headers),
-        _body(request.headers, request.stream.content if isinstance(request.stream, _Pieces) else request.content),
+        _body(request.headers, request.content),
         response.status_code,
         _shown(response.headers),
         _body(response.headers, response.content) if response.is_closed else "<streamed>",

@@ -52,6 +52,10 @@ async def put_part(call: Call, dataset: Dataset, upload: Upload, part: int) -> N
         rows, size = await to_thread.run_sync(work)
     except InvalidCsv as wrong:
         raise Refusal(400, str(wrong)) from None
+    except Exception:
+        if upload.state == "open":
+            raise
+        rows = size = 0  # its folder went while it was written
     if upload.state != "open":  # it ended meanwhile
         if upload.state != "committing":
             await to_thread.run_sync(warehouse.discard, upload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,15 +140,22 @@ class Warehouse:
     # out
 
     @contextmanager
-    def connect(self, dataset: Dataset, versions: Sequence[DataVersion] | None = None) -> Generator[DuckDBPyConnection]:
-        """A connection with a view `data`: the rows that can be queried, or those of some versions, in load order."""
+    def connect(self, dataset: Dataset) -> Generator[DuckDBPyConnection]:
+        """A connection with a view `data`: the rows that can be queried, in load order.
+
+        The engine behind it is its own, so it may be locked.
+        """
+        with _duckdb().connect() as connection:
+            self._show(connection, dataset, None)
+            yield connection
+
+    def _show(self, connection: DuckDBPyConnection, dataset: Dataset, versions: Sequence[DataVersion] | None) -> None:
+        """Make the view `data` of some versions, or of what can be queried."""
         if versions is None:
             known = self._state.data_versions
             versions = [known[number] for number in dataset.indexed if number in known]
         columns = versions[-1].columns if versions else dataset.columns
-        with _connected() as connection:
-            _run(connection, f"CREATE TEMP VIEW data AS {self._union(versions, columns)}")
-            yield connection
+        _run(connection, f"CREATE TEMP VIEW data AS {self._union(versions, columns)}")
 
     def export(
         self,
@@ -164,7 +173,8 @@ class Warehouse:
         safe:  put a quote mark before cells that a spreadsheet would run as a formula.
         """
         path = self._home("exports") / f"{secrets.token_hex(8)}.csv"
-        with self.connect(dataset, versions) as connection:
+        with _connected() as connection:
+            self._show(connection, dataset, versions)
             described = [(str(name), str(kind)) for name, kind, *_ in _run(connection, "DESCRIBE data").fetchall()]
             cells = ", ".join(f"{_cell(name, kind, safe)} AS {quoted(name)}" for name, kind in described)
             try:
@@ -173,6 +183,8 @@ class Warehouse:
                 where = "FALSE"  # a row policy names a column that this version lacks
             found = f"SELECT {cells} FROM (SELECT * FROM data WHERE {where or 'TRUE'})"
             options = f"FORMAT csv, HEADER {str(header).lower()}, NULLSTR '{null}'"
+            if doubtful := _doubtful(connection, [name for name, kind in described if kind == "VARCHAR"]):
+                options += f", FORCE_QUOTE ({', '.join(map(quoted, doubtful))})"
             if null and (texts := [quoted(name) for name, kind in described if kind == "VARCHAR"]):
                 options += f", FORCE_QUOTE ({', '.join(texts)})"  # or an empty text would look like nothing
             _run(connection, f"COPY ({found}) TO {_text(path)} ({options})")
@@ -180,7 +192,8 @@ class Warehouse:
 
     def rows(self, dataset: Dataset) -> list[tuple[Any, ...]]:
         """All rows that can be queried, in load order."""
-        with self.connect(dataset) as connection:
+        with _connected() as connection:
+            self._show(connection, dataset, None)
             return _run(connection, "SELECT * FROM data").fetchall()
 
     # files
@@ -209,9 +222,16 @@ def _duckdb() -> Any:
     return importlib.import_module("duckdb")  # on first use: it takes longer than all the rest of the sandbox
 
 
+@lru_cache(maxsize=1)
+def _engine(process_id: int) -> DuckDBPyConnection:
+    """One for all: to start it takes as long as all else that is done for a small part. It does not outlive a fork."""
+    return _duckdb().connect()
+
+
 @contextmanager
 def _connected() -> Generator[DuckDBPyConnection]:
-    connection = _duckdb().connect()
+    """A connection of its own, with temporary tables and views that nobody else sees."""
+    connection = _engine(os.getpid()).cursor()
     try:
         yield connection
     finally:
@@ -260,6 +280,15 @@ def _select(files: Sequence[Path], has: Columns, wanted: Columns) -> str:
 def _nothing(columns: Columns) -> str:
     cells = ", ".join(f"CAST(NULL AS {_SQL_TYPES[one['type']]}) AS {quoted(one['name'])}" for one in columns)
     return f"SELECT {cells or 'NULL AS nothing'} WHERE FALSE"
+
+
+def _doubtful(connection: DuckDBPyConnection, names: Sequence[str]) -> list[str]:
+    r"""The columns of texts in which one is \N, which DuckDB would leave without quotes, as if it were NULL."""
+    if not names:
+        return []
+    asked = ", ".join(f"bool_or({quoted(name)} = '\\N')" for name in names)
+    answer = _run(connection, f"SELECT {asked} FROM data").fetchone() or ()
+    return [name for name, is_there in zip(names, answer, strict=True) if is_there]
 
 
 def _cell(name: str, kind: str, safe: bool) -> str:

@@ -16,6 +16,12 @@ def family(request):
 
 
 @pytest.fixture
+def anyio_backend(family):
+    """Each family on an event loop of its own kind: both families on both would take twice as long."""
+    return {"product": "asyncio", "platform": "trio"}[family]
+
+
+@pytest.fixture
 async def auth(domo, family):
     async with FAMILIES[family](domo, retry=QUICK) as auth:
         yield auth

@@ -13,11 +13,13 @@ SCHEMA = {"n": "LONG", "text": "STRING"}
 OLD = [{"n": -1, "text": "old"}, {"n": -2, "text": None}]
 # Six parts of these rows, or a few more.
 NEW = [{"n": number, "text": f'line "{number}",\nand another ☃' * 3} for number in range(120)]
+FEW = NEW[:30]  # two parts
 SMALL = {"part_bytes": 2000, "workers": 3}
 
-PART = r"/parts?/\d+$"
-COMMIT = r"/commit$"
-START = r"/(uploads|executions)$"
+PART = r".*/parts?/\d+$"
+ABORT = r".*/abort$"
+COMMIT = r".*/commit$"
+START = r".*/(uploads|executions)$"
 
 
 def tuples(rows):

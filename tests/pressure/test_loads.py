@@ -1,4 +1,4 @@
-"""Loads into a Domo that misbehaves, of data that misbehaves: all of it lands once, or nothing, and what is told is true."""
+"""Loads under pressure, of Domo and of the data: all of it lands once, or nothing, and what is told is true."""
 
 import gc
 import warnings
@@ -10,7 +10,9 @@ from domokit import DomoDataset, Schema, errors
 from domokit.testing import oauth_client_auth
 
 from .helpers import (
+    ABORT,
     COMMIT,
+    FEW,
     NEW,
     OLD,
     PART,
@@ -38,11 +40,11 @@ async def dataset(auth, domo):
     return made
 
 
-async def landed_once(domo, dataset, result, *, before=()):
+async def landed_once(domo, dataset, result, *, rows=NEW, before=()):
     """What is told is what lies there, and every part is there once."""
-    await result.wait_indexed()
-    assert stored(domo, dataset) == [*before, *tuples(NEW)]
-    assert (result.rows, result.parts) == (len(NEW), len(set(parts_sent(domo))))
+    await result.wait_indexed(timeout=60)
+    assert stored(domo, dataset) == [*before, *tuples(rows)]
+    assert (result.rows, result.parts) == (len(rows), len(set(parts_sent(domo))))
     assert nothing_open(domo)
 
 
@@ -57,7 +59,7 @@ def as_before(domo, dataset):
 @pytest.mark.parametrize("kind", ["status", "maintenance", "reset_before", "reset_after", "truncated"])
 @pytest.mark.parametrize("number", [1, 3])
 async def test_a_part_that_did_not_get_through_is_sent_again(domo, dataset, kind, number):
-    fault = domo.misbehave(kind, method="PUT", path=rf"/parts?/{number}$")
+    fault = domo.misbehave(kind, method="PUT", path=rf".*/parts?/{number}$")
     result = await dataset.append(NEW, **SMALL)
     assert fault.hits == 1
     await landed_once(domo, dataset, result, before=tuples(OLD))
@@ -67,7 +69,7 @@ async def test_a_part_that_did_not_get_through_is_sent_again(domo, dataset, kind
 
 async def test_a_lost_answer_to_each_part(domo, dataset):
     """Every part arrives twice, and counts once."""
-    faults = [domo.misbehave("reset_after", method="PUT", path=rf"/parts?/{number}$") for number in range(1, 30)]
+    faults = [domo.misbehave("reset_after", method="PUT", path=rf".*/parts?/{number}$") for number in range(1, 30)]
     result = await dataset.append(NEW, **SMALL)
     assert sum(fault.hits for fault in faults) == result.parts
     await landed_once(domo, dataset, result, before=tuples(OLD))
@@ -80,7 +82,7 @@ async def test_a_lost_answer_to_each_part(domo, dataset):
 )
 @pytest.mark.parametrize("action", ["replace", "append"])
 async def test_a_part_that_is_refused_ends_the_load(domo, dataset, kind, details, action):
-    domo.misbehave(kind, method="PUT", path=r"/parts?/3$", **details)
+    domo.misbehave(kind, method="PUT", path=r".*/parts?/3$", **details)
     with pytest.raises(errors.UploadError, match="the DataSet is as it was") as caught:
         await getattr(dataset, action)(NEW, **SMALL)
     assert (caught.value.is_open, caught.value.is_committed) == (False, False)
@@ -91,7 +93,7 @@ async def test_a_part_that_is_refused_ends_the_load(domo, dataset, kind, details
 
 @pytest.mark.parametrize("kind", ["status", "reset_before", "reset_after"])
 async def test_a_part_that_never_gets_through_ends_the_load(domo, dataset, kind):
-    fault = domo.misbehave(kind, times=None, method="PUT", path=r"/parts?/2$")
+    fault = domo.misbehave(kind, times=None, method="PUT", path=r".*/parts?/2$")
     with pytest.raises(errors.UploadError, match="it was aborted"):
         await dataset.replace(NEW, **SMALL)
     assert fault.hits == QUICK.attempts
@@ -108,9 +110,9 @@ async def test_domo_goes_away_for_good(domo, dataset):
 
 
 async def test_domo_wants_fewer_calls(domo, dataset):
-    fault = domo.misbehave("rate_limit", times=3, retry_after=1, method="PUT", path=PART)
+    fault = domo.misbehave("rate_limit", times=2, retry_after=1, method="PUT", path=PART)
     result = await dataset.append(NEW, **SMALL)
-    assert fault.hits == 3
+    assert fault.hits == 2
     await landed_once(domo, dataset, result, before=tuples(OLD))
 
 
@@ -129,15 +131,15 @@ async def test_a_lost_answer_to_the_start(domo, dataset, kind):
     """What was opened stays open, for nobody knows its number; it never becomes rows, and hinders no later load."""
     domo.misbehave(kind, method="POST", path=START)
     with pytest.raises((errors.OutcomeUnknown, errors.DomoDecodeError)):
-        await dataset.replace(NEW, **SMALL)
+        await dataset.replace(FEW, **SMALL)
     assert len(requests_for(domo, START, "POST")) == 1  # repeated, it would open another
     assert parts_sent(domo) == []
     (left,) = open_uploads(domo)
     assert left.parts == {}
     assert stored(domo, dataset) == tuples(OLD)
-    result = await dataset.replace(NEW, **SMALL)
-    await result.wait_indexed()
-    assert stored(domo, dataset) == tuples(NEW)
+    result = await dataset.replace(FEW, **SMALL)
+    await result.wait_indexed(timeout=60)
+    assert stored(domo, dataset) == tuples(FEW)
     assert open_uploads(domo) == [left]
     assert len(running(domo)) == (dataset.auth.family == "platform")
 
@@ -146,7 +148,7 @@ async def test_a_lost_answer_to_the_start(domo, dataset, kind):
 async def test_a_start_that_was_not_heard(domo, dataset, kind):
     domo.misbehave(kind, method="POST", path=START)
     with pytest.raises((errors.OutcomeUnknown, errors.ServerError)):
-        await dataset.replace(NEW, **SMALL)
+        await dataset.replace(FEW, **SMALL)
     as_before(domo, dataset)
 
 
@@ -157,9 +159,9 @@ async def test_a_start_that_was_not_heard(domo, dataset, kind):
 @pytest.mark.parametrize("action", ["replace", "append"])
 async def test_a_lost_answer_to_the_commit(domo, dataset, kind, action, no_waiting):
     fault = domo.misbehave(kind, method="PUT", path=COMMIT)
-    result = await getattr(dataset, action)(NEW, **SMALL)
+    result = await getattr(dataset, action)(FEW, **SMALL)
     assert fault.hits == 1
-    await landed_once(domo, dataset, result, before=tuples(OLD) if action == "append" else ())
+    await landed_once(domo, dataset, result, rows=FEW, before=tuples(OLD) if action == "append" else ())
 
 
 @pytest.mark.parametrize("kind", ["reset_after", "reset_before", "half_json"])
@@ -167,15 +169,16 @@ async def test_a_lost_answer_to_the_commit_of_rows_that_show_later(domo, dataset
     domo.indexing_seconds = 3600
     domo.misbehave(kind, method="PUT", path=COMMIT)
     try:
-        result = await dataset.append(NEW, **SMALL)
+        result = await dataset.append(FEW, **SMALL)
     except errors.UploadError as error:
         assert (error.is_committed, kind) in ((None, "reset_after"), (None, "half_json"))  # noqa: PT017
         result = None
     domo.clock.advance(3600)
-    assert stored(domo, dataset) == tuples(OLD + NEW)
+    assert stored(domo, dataset) == tuples(OLD + FEW)
     assert nothing_open(domo)
+    domo.indexing_seconds = 0.3  # of the index that is asked for where the answer did not name one
     if result is not None:
-        await result.wait_indexed()
+        await result.wait_indexed(timeout=60)
 
 
 async def test_rows_of_an_earlier_load_are_not_taken_for_these(domo, dataset, no_waiting):
@@ -185,14 +188,15 @@ async def test_rows_of_an_earlier_load_are_not_taken_for_these(domo, dataset, no
 
     def due(phase, record):
         if phase == "received" and record.path.endswith("/commit"):
+            unsubscribe()
             domo.clock.advance(3600)
 
-    domo.watch(due)
+    unsubscribe = domo.watch(due)
     domo.misbehave("reset_before", method="PUT", path=COMMIT)
-    result = await dataset.append(NEW, **SMALL)
-    assert result.rows == len(NEW)
+    result = await dataset.append(FEW, **SMALL)
+    assert result.rows == len(FEW)
     domo.clock.advance(3600)
-    assert stored(domo, dataset) == [*tuples(OLD), (7, "earlier"), *tuples(NEW)]
+    assert stored(domo, dataset) == [*tuples(OLD), (7, "earlier"), *tuples(FEW)]
 
 
 @pytest.mark.parametrize("kind", ["reset_after", "reset_before"])
@@ -210,7 +214,7 @@ async def test_domo_goes_away_with_the_commit(domo, auth, dataset, kind, no_wait
     assert caught.value.is_committed is None
     domo.watchers.clear()
     domo.heal()
-    assert requests_for(domo, "/abort$") == []
+    assert requests_for(domo, ABORT) == []
     assert await dataset.get_schema() == Schema.of({**SCHEMA, "more": "LONG"})
     assert stored(domo, dataset) == (tuples(OLD) if kind == "reset_before" else [(1, None, 2)])
 
@@ -218,7 +222,7 @@ async def test_domo_goes_away_with_the_commit(domo, auth, dataset, kind, no_wait
 async def test_a_commit_that_is_refused(domo, dataset):
     domo.misbehave("status", status=400, method="PUT", path=COMMIT)
     with pytest.raises(errors.UploadError, match="it was aborted"):
-        await dataset.replace(NEW, **SMALL)
+        await dataset.replace(FEW, **SMALL)
     as_before(domo, dataset)
 
 
@@ -241,9 +245,9 @@ async def test_a_lost_answer_to_an_import(domo, imported, action, kind, no_waiti
     before = tuples(OLD) if action == "append" else []
     for _ in range(2):
         fault = domo.misbehave(kind, method="PUT", path=IMPORT)
-        result = await getattr(imported, action)(NEW, **SMALL)
-        assert (fault.hits, result.rows) == (1, len(NEW))
-        assert stored(domo, imported) == before + tuples(NEW)
+        result = await getattr(imported, action)(FEW, **SMALL)
+        assert (fault.hits, result.rows) == (1, len(FEW))
+        assert stored(domo, imported) == before + tuples(FEW)
         before = stored(domo, imported) if action == "append" else []
     assert nothing_open(domo)
 
@@ -254,25 +258,25 @@ async def test_a_lost_answer_to_an_import_that_shows_later(domo, imported, kind,
     domo.indexing_seconds = 3600
     domo.misbehave(kind, method="PUT", path=IMPORT)
     with pytest.raises(errors.UploadError, match="not known") as caught:
-        await imported.append(NEW, **SMALL)
+        await imported.append(FEW, **SMALL)
     assert caught.value.is_committed is None
     assert len(requests_for(domo, IMPORT)) == 1
     domo.clock.advance(3600)
-    assert stored(domo, imported) == tuples(OLD + NEW if kind == "reset_after" else OLD)
+    assert stored(domo, imported) == tuples(OLD + FEW if kind == "reset_after" else OLD)
     domo.misbehave(kind, method="PUT", path=IMPORT)
     try:
-        await imported.replace(NEW, **SMALL)
+        await imported.replace(FEW, **SMALL)
     except errors.UploadError as error:
         assert error.is_committed is None  # noqa: PT017
     domo.clock.advance(3600)
-    assert stored(domo, imported) == tuples(NEW)
+    assert stored(domo, imported) == tuples(FEW)
 
 
 @pytest.mark.parametrize(("kind", "status"), [("status", 503), ("status", 400), ("html", None)])
 async def test_an_import_that_is_refused(domo, imported, kind, status, no_waiting):
     domo.misbehave(kind, times=None, method="PUT", path=IMPORT, **({"status": status} if status else {}))
     with pytest.raises(errors.UploadError):
-        await imported.append(NEW, **SMALL)
+        await imported.append(FEW, **SMALL)
     as_before(domo, imported)
 
 
@@ -333,7 +337,7 @@ async def test_a_generator_is_closed_when_the_load_fails(domo, dataset):
         finally:
             closed.append(True)
 
-    domo.misbehave("status", status=500, method="PUT", path=r"/parts?/2$")
+    domo.misbehave("status", status=500, method="PUT", path=r".*/parts?/2$")
     with pytest.raises(errors.UploadError):
         await dataset.replace(rows(), **SMALL)
     assert closed == [True]
@@ -358,19 +362,19 @@ async def test_a_progress_function_that_fails(domo, dataset, told_each_time):
     assert await dataset.get_schema() == Schema.of(SCHEMA)
 
 
-async def test_a_progress_function_that_fails_at_the_end(domo, auth):
-    """It has landed by then, so nothing is undone."""
+async def test_a_progress_function_that_fails_at_the_end(domo, auth, dataset):
+    """The rows have landed by then, so their columns stay; a new DataSet, of which nobody knows yet, goes."""
 
     def show(progress):
         if requests_for(domo, COMMIT):
             raise ValueError("cannot show it")
 
     with pytest.raises(ValueError, match="cannot show it"):
-        await DomoDataset.create(auth, "Shown", OLD, schema=SCHEMA, progress=show)
-    dataset = await DomoDataset.get_by_name(auth, "Shown")
-    assert stored(domo, dataset) == tuples(OLD)
-    domo.requests.clear()
-    with pytest.raises(ValueError, match="cannot show it"):
         await dataset.replace([{"n": 1, "more": 2}], progress=show, evolve_schema="add")
     assert stored(domo, dataset) == [(1, None, 2)]
     assert await dataset.get_schema() == Schema.of({**SCHEMA, "more": "LONG"})
+    with pytest.raises(ValueError, match="cannot show it"):
+        await DomoDataset.create(auth, "Shown", OLD, schema=SCHEMA, progress=show)
+    with pytest.raises(errors.NotFoundError):
+        await DomoDataset.get_by_name(auth, "Shown")
+    assert nothing_open(domo)

@@ -5,12 +5,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from domokit.auth import Auth
-from domokit.transport import Content, Json, Streamed, platform, send, stream
+from domokit.transport import Content, Json, Streamed, member, platform, send, stream
 
 LIST_DATASETS = platform("GET", "/v1/datasets", returns=list)
 GET_DATASET = platform("GET", "/v1/datasets/{dataset_id}")
 CREATE_DATASET = platform("POST", "/v1/datasets")
-UPDATE_DATASET = platform("PUT", "/v1/datasets/{dataset_id}")
+UPDATE_DATASET = platform("PUT", "/v1/datasets/{dataset_id}", returns=None)
 DELETE_DATASET = platform("DELETE", "/v1/datasets/{dataset_id}", returns=None)
 # An append that is repeated would add the rows twice.
 IMPORT = platform("PUT", "/v1/datasets/{dataset_id}/data", returns=None, repeatable=False)
@@ -33,7 +33,7 @@ async def get_dataset_by_id(auth: Auth, dataset_id: str) -> Json:
 async def create_dataset(auth: Auth, *, name: str, description: str, columns: Sequence[Mapping[str, str]]) -> str:
     """Create an empty DataSet; return its id. Source: POST /v1/datasets"""
     body: dict[str, Any] = {"name": name, "description": description, "schema": {"columns": list(columns)}}
-    return (await send(auth, CREATE_DATASET, json=body))["id"]
+    return member(await send(auth, CREATE_DATASET, json=body), "id")
 
 
 async def update_dataset(

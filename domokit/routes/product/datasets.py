@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domokit.auth import Auth
-from domokit.transport import Json, members, product, send
+from domokit.transport import Json, member, members, product, send
 
 LIST_DATASETS = product("GET", "/api/data/v3/datasources")
 GET_DATASET = product("GET", "/api/data/v3/datasources/{dataset_id}")
@@ -14,12 +14,11 @@ DELETE_DATASET = product("DELETE", "/api/data/v3/datasources/{dataset_id}", retu
 RESTORE_DATASETS = product("POST", "/api/data/v3/datasources/restore", returns=None, repeatable=True)
 GET_STATUS = product("GET", "/api/data/v3/datasources/{dataset_id}/statuses")
 GET_SCHEMA = product("GET", "/api/data/v2/datasources/{dataset_id}/schemas/{schema_id}")
-SET_SCHEMA = product("POST", "/api/data/v2/datasources/{dataset_id}/schemas", repeatable=True)
+SET_SCHEMA = product("POST", "/api/data/v2/datasources/{dataset_id}/schemas", returns=None, repeatable=True)
 LIST_VERSIONS = product("GET", "/api/data/v3/datasources/{dataset_id}/dataversions/details", returns=list)
 DELETE_VERSIONS = product("DELETE", "/api/data/v2/datasources/{dataset_id}/dataversions", returns=None)
 SET_OWNER = product("PUT", "/api/data/v2/datasources/{dataset_id}/responsibleUsers", returns=None)
 LIST_PERMISSIONS = product("GET", "/api/data/v3/datasources/{dataset_id}/permissions")
-SET_PERMISSION = product("PUT", "/api/data/v3/datasources/{dataset_id}/permissions", returns=None)
 DELETE_PERMISSION = product(
     "DELETE", "/api/data/v3/datasources/{dataset_id}/permissions/{kind}/{grantee_id}", returns=None
 )
@@ -51,7 +50,7 @@ async def create_dataset(auth: Auth, *, name: str, description: str, columns: Se
         "schema": {"columns": list(columns)},
     }
     made = await send(auth, CREATE_DATASET, json=body)
-    return made if isinstance(made, str) else (made.get("dataSource") or made).get("dataSourceId")
+    return made if isinstance(made, str) else member(made.get("dataSource") or made, "dataSourceId")
 
 
 async def update_dataset(
@@ -117,16 +116,6 @@ async def set_owner(auth: Auth, dataset_id: str, *, kind: str, owner_id: int | s
 async def list_permissions(auth: Auth, dataset_id: str) -> list[Json]:
     """Who has access, and how much. Source: GET /api/data/v3/datasources/{dataset_id}/permissions"""
     return members(await send(auth, LIST_PERMISSIONS, dataset_id=dataset_id), "list")
-
-
-async def set_permission(auth: Auth, dataset_id: str, *, kind: str, grantee_id: int | str, level: str) -> None:
-    """Add or change one entry. Source: PUT /api/data/v3/datasources/{dataset_id}/permissions
-
-    kind:   USER or GROUP.
-    level:  OWNER, CO_OWNER, CAN_EDIT, CAN_SHARE or CAN_VIEW.
-    """
-    body = {"accessLevel": level, "id": str(grantee_id), "type": kind}
-    await send(auth, SET_PERMISSION, json=body, dataset_id=dataset_id)
 
 
 async def delete_permission(auth: Auth, dataset_id: str, *, kind: str, grantee_id: int | str) -> None:

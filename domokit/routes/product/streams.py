@@ -100,7 +100,10 @@ async def get_execution(auth: Auth, stream_id: int | str, execution_id: int | st
 
 
 async def commit_execution(auth: Auth, stream_id: int | str, execution_id: int | str) -> Json:
-    """End an execution with what was uploaded. Source: PUT …/streams/{stream_id}/executions/{execution_id}/commit"""
+    """End an execution with what was uploaded.
+
+    Source: PUT /api/data/v1/streams/{stream_id}/executions/{execution_id}/commit
+    """
     return await send(auth, COMMIT_EXECUTION, stream_id=stream_id, execution_id=execution_id)
 
 

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from domokit.auth import Auth
-from domokit.transport import Content, Json, Streamed, product, send, stream
+from domokit.transport import Content, Json, Streamed, member, product, send, stream
 
 START_UPLOAD = product("POST", "/api/data/v3/datasources/{dataset_id}/uploads")
 UPLOAD_PART = product("PUT", "/api/data/v3/datasources/{dataset_id}/uploads/{upload_id}/parts/{part}", returns=None)
@@ -23,7 +23,7 @@ async def start_upload(auth: Auth, dataset_id: str, *, partition: str | None = N
     """Open an upload; return its number. Source: POST /api/data/v3/datasources/{dataset_id}/uploads"""
     body: dict[str, Any] = {"action": None, "appendId": "latest" if partition else None}
     answer = await send(auth, START_UPLOAD, params={"dataTag": partition}, json=body, dataset_id=dataset_id)
-    return answer["uploadId"]
+    return member(answer, "uploadId")
 
 
 async def upload_part(auth: Auth, dataset_id: str, upload_id: int | str, part: int, content: Content) -> None:

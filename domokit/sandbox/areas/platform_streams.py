@@ -77,9 +77,15 @@ def execution_of(call: Call, stream: Stream, *, is_open: bool = False) -> Execut
     execution = call.state.executions.get(f"{stream.id}/{number}")
     if execution is None:
         raise Refusal(404, f"No execution {number}")
-    if is_open and (execution.state != "ACTIVE" or execution.phase == "INDEX"):
+    if is_open and (execution.state != "ACTIVE" or execution.phase == "INDEX" or _is_ending(call, execution)):
         raise Refusal(409, f"Execution {number} takes nothing any more")
     return execution
+
+
+def _is_ending(call: Call, execution: Execution) -> bool:
+    """Whether its parts become rows right now."""
+    upload = call.state.uploads.get(execution.upload_id or 0)
+    return upload is not None and upload.state == "committing"
 
 
 def executions_of(call: Call, stream: Stream) -> list[Execution]:
@@ -112,6 +118,8 @@ def begin(call: Call, stream: Stream, dataset: Dataset, method: str, tag: str | 
 
 async def stop(call: Call, execution: Execution) -> None:
     """Discard what an execution was given; the dataset stays as it was."""
+    if _is_ending(call, execution):
+        return  # too late
     upload = call.state.uploads.get(execution.upload_id or 0)
     if upload is not None and upload.state == "open":
         await loading.abort(call, upload)
