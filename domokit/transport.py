@@ -5,7 +5,7 @@ it to the auth object's connection, which signs, repeats, maps errors and keeps 
 """
 
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping, Sequence, Set
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from types import UnionType
@@ -19,7 +19,7 @@ import httpx
 from domokit._secrets import Secret
 from domokit.auth import Answer, Auth, Family, override, record
 from domokit.auth.base import connection_for
-from domokit.connection.exchange import Connection, decode
+from domokit.connection.exchange import RETRIED_STATUSES, Connection, decode
 from domokit.errors import (
     APIError,
     DomoDecodeError,
@@ -34,6 +34,7 @@ from domokit.errors import (
 )
 
 __all__ = [
+    "EVEN_500",
     "Answer",
     "Content",
     "Fetch",
@@ -60,6 +61,7 @@ Json = Any  # what json.loads gives; secrets inside are Secret
 T = TypeVar("T")
 K = TypeVar("K")
 
+EVEN_500: Set[int] = RETRIED_STATUSES | {500}  # for `Route.retried`
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _SIGNED_BY: Mapping[Family, str] = {
@@ -77,6 +79,7 @@ class Route:
     may_be_empty:  whether an empty body is an answer, too, and gives None.
     changes:     whether it changes anything on the other side; by default all but GET do.
     repeatable:  whether sending it twice does no harm; by default GET, PUT, DELETE and what changes nothing.
+    retried:     the statuses after which it is sent again, if that does no harm.
     accept:      what to ask for instead of JSON, such as 'image/png'.
     errors:      what odd statuses of this endpoint mean.
     """
@@ -92,6 +95,7 @@ class Route:
         default=attrs.Factory(lambda self: self.method in _REPEATABLE_METHODS or not self.changes, takes_self=True),
         kw_only=True,
     )
+    retried: Set[int] = attrs.field(default=RETRIED_STATUSES, kw_only=True, repr=False)
     accept: str | None = attrs.field(default=None, kw_only=True)
     may_be_empty: bool = attrs.field(default=False, kw_only=True)
     errors: Mapping[int, Callable[..., APIError]] = attrs.field(factory=dict, kw_only=True, repr=False)
@@ -178,7 +182,12 @@ async def send(
     """
     connection, request, asked = _prepared(auth, route, params, json, content, parts)
     response = await connection.exchange(
-        request, asked=asked, repeatable=route.repeatable, auth=auth, meanings=route.errors
+        request,
+        asked=asked,
+        repeatable=route.repeatable,
+        auth=auth,
+        meanings=route.errors,
+        retried=route.retried,
     )
     if route.returns is None or (route.may_be_empty and not response.content.strip()):
         return None

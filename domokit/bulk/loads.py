@@ -8,8 +8,17 @@ from typing import Any
 import anyio
 import attrs
 
+from domokit._runtime import from_wire
 from domokit.auth import Auth
-from domokit.errors import APIError, DomoError, RequestTimeoutError, ServerError, UploadError
+from domokit.errors import (
+    APIError,
+    ConnectionFailedError,
+    DomoError,
+    NotFoundError,
+    RequestTimeoutError,
+    ServerError,
+    UploadError,
+)
 from domokit.routes.platform import datasets as platform_datasets
 from domokit.routes.platform import streams as platform_streams
 from domokit.routes.product import datasets as product_datasets
@@ -17,6 +26,7 @@ from domokit.routes.product import uploads as product_uploads
 from domokit.transport import Content, Json, member
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two looks at whether rows are indexed
+_TICK = 1.1  # seconds, after which Domo's time of a change certainly is another
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +43,6 @@ class Load(ABC):
 
     upload_id:        Domo's number of it, once it has begun; None for a load that needs none.
     rows:             how many were sent, once all were.
-    may_have_landed:  whether a commit was sent that may have been heard, and no abort that was heard.
     can_commit_again: whether a commit that may have been heard does no harm when it is sent once more.
     abort_proves_it:  whether an abort that was heard proves that nothing has landed.
     """
@@ -47,7 +56,6 @@ class Load(ABC):
         self.dataset_id = dataset_id
         self.upload_id: int | str | None = None
         self.rows: int | None = None
-        self.may_have_landed = False
 
     @abstractmethod
     async def begin(self) -> None:
@@ -56,6 +64,9 @@ class Load(ABC):
     @abstractmethod
     async def put(self, part: int, content: Content) -> None:
         """Send a part, numbered from 1; sending it again replaces it."""
+
+    async def before_commit(self) -> None:  # noqa: B027 - not each has to look
+        """Look at what is there now, so that `settle` can tell what has been added."""
 
     @abstractmethod
     async def commit(self) -> Landed:
@@ -77,6 +88,10 @@ class Load(ABC):
         """Where it goes may be told to other processes; who signs is theirs to find."""
         return {name: value for name, value in vars(self).items() if name != "auth"}
 
+    def facts(self) -> dict[str, Any]:
+        """What tells it from other loads into the same place."""
+        return {"place": self.auth.place, "dataset_id": self.dataset_id, "kind": type(self).__name__}
+
     def handle(self) -> dict[str, Any]:
         """What another process needs to go on with it."""
         return {"upload_id": self.upload_id}
@@ -92,16 +107,21 @@ class Load(ABC):
     async def wait_indexed(self, landed: Landed, timeout: float) -> None:
         """Return when the rows can be queried. Raises: RequestTimeoutError, after `timeout` seconds; UploadError."""
         wait = _FIRST_WAIT
+        failed: DomoError | None = None
         with anyio.move_on_after(timeout):
-            while not await self.is_indexed(landed):
+            while True:
+                try:
+                    if await self.is_indexed(landed):
+                        return
+                except (ConnectionFailedError, ServerError) as error:  # the next look may tell
+                    failed = error
                 await anyio.sleep(wait)
                 wait = min(_LONGEST_WAIT, wait * 1.5)
-            return
         raise RequestTimeoutError(
             f"the rows have landed, but cannot be queried after {timeout:g} s",
             asked=f"index of {self.dataset_id}",
             hint="Domo takes up to about 15 minutes; wait on, nothing needs to be sent again.",
-        )
+        ) from failed
 
 
 class ProductLoad(Load):
@@ -115,15 +135,22 @@ class ProductLoad(Load):
         super().__init__(auth, dataset_id)
         self._action = action
         self._partition = partition
-        self._version_before: int | None = None
+        self._version_before = 0
         self._index_key: str | None = None
 
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"action": self._action, "partition": self._partition}
+
     async def begin(self) -> None:
-        self._version_before = await self._latest_version()
         self.upload_id = await product_uploads.start_upload(self.auth, self.dataset_id, partition=self._partition)
 
     async def put(self, part: int, content: Content) -> None:
         await product_uploads.upload_part(self.auth, self.dataset_id, self._id(), part, content)
+
+    async def before_commit(self) -> None:
+        # Not the status, which tells of what can be queried and lags behind. As late as can be: whoever loads as many
+        # rows between this look and the commit cannot be told from it, should the answer be lost.
+        self._version_before = max(await self._versions(), default=0)
 
     async def commit(self) -> Landed:
         answer = await product_uploads.commit_upload(
@@ -133,22 +160,29 @@ class ProductLoad(Load):
         key = indexing.get("requestKey")
         version = None
         with suppress(DomoError):  # it has landed, whether this is known or not
-            version = await self._latest_version()
+            version = await self._own_version()
         return Landed(rows=size.get("rowCount"), version_id=version, index_key=None if key is None else str(key))
 
     async def settle(self) -> Landed | None:
-        # The status tells of the version that can be queried, which lags behind.
-        versions = {
-            int(one["dataVersionId"]): one.get("rowCount")
-            for one in await product_datasets.list_versions(self.auth, self.dataset_id)
-        }
-        newest = max(versions, default=None)
-        if newest is None or newest <= (self._version_before or 0):
-            return None
-        # It may be that of an earlier load, which was not indexed when this one began. Upserts count what they left.
-        if self._action != "UPSERT" and self.rows is not None and versions[newest] not in (None, self.rows):
-            return None
-        return Landed(version_id=newest)
+        version = await self._own_version()
+        return None if version is None else Landed(version_id=version)
+
+    async def _own_version(self) -> int | None:
+        """The newest version since `before_commit` that can be of this load. Upserts count what they left."""
+        due = (None, self.rows)
+        newer = {number: rows for number, rows in (await self._versions()).items() if number > self._version_before}
+        is_counted = self._action != "UPSERT" and self.rows is not None
+        return max((number for number, rows in newer.items() if not is_counted or rows in due), default=None)
+
+    async def _versions(self) -> dict[int, int | None]:
+        """The number of rows of each data version, by its id."""
+        try:
+            found = await product_datasets.list_versions(self.auth, self.dataset_id)
+        except ServerError:
+            raise
+        except APIError:  # nothing was ever loaded
+            return {}
+        return {int(one["dataVersionId"]): one.get("rowCount") for one in found}
 
     async def abort(self) -> None:
         await product_uploads.abort_upload(self.auth, self.dataset_id, self._id())
@@ -171,15 +205,6 @@ class ProductLoad(Load):
         super().take_up(handle)
         self._version_before = handle["version_before"]
 
-    async def _latest_version(self) -> int | None:
-        try:
-            status = await product_datasets.get_dataset_status(self.auth, self.dataset_id)
-        except ServerError:
-            raise
-        except APIError:  # nothing was ever loaded
-            return None
-        return (status.get("version") or {}).get("latestDataVersionId")
-
     def _id(self) -> int | str:
         assert self.upload_id is not None
         return self.upload_id
@@ -192,6 +217,9 @@ class StreamLoad(Load):
         super().__init__(auth, dataset_id)
         self.stream_id = stream_id
         self._update_method = update_method
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"stream_id": self.stream_id, "action": self._update_method}
 
     async def begin(self) -> None:
         execution = await platform_streams.start_execution(self.auth, self.stream_id, update_method=self._update_method)
@@ -214,7 +242,10 @@ class StreamLoad(Load):
         await platform_streams.abort_execution(self.auth, self.stream_id, self._id())
 
     async def is_open(self) -> bool:
-        return await self._state() == "ACTIVE"
+        try:
+            return await self._state() == "ACTIVE"
+        except NotFoundError:
+            return False
 
     async def is_indexed(self, landed: Landed) -> bool:
         return await self.settle() is not None
@@ -243,11 +274,19 @@ class ImportLoad(Load):
         self._before: tuple[Any, Any] = (None, None)
 
     async def begin(self) -> None:
-        self._before = await self._data()
+        """There is nothing to open."""
 
     async def put(self, part: int, content: Content) -> None:
         self._parts[part] = content.data
         self._encoding = content.encoding
+
+    async def before_commit(self) -> None:
+        self._before = await self._data()
+        changed_at = from_wire(self._before[0])
+        now = self.auth.options.clock()
+        if self._before[1] == self._due and changed_at is not None and abs((now - changed_at).total_seconds()) < _TICK:
+            # As many rows as before, in the same second: nobody could tell the one from the other.
+            await anyio.sleep(_TICK)
 
     async def commit(self) -> Landed:
         whole = b"".join(self._parts[part] for part in sorted(self._parts))  # gzip members follow each other
@@ -257,20 +296,27 @@ class ImportLoad(Load):
         return Landed()
 
     async def settle(self) -> Landed | None:
-        now, before = await self._data(), self._before
-        if now == before:
-            return None
+        now = await self._data()
         # Rows of an earlier load may have shown since, so the number must be right as well.
-        due = self.rows
-        if self._update_method == "APPEND" and due is not None:
-            due += before[1] or 0
-        return Landed() if now[1] in (None, due) else None
+        return Landed() if now != self._before and now[1] in (None, self._due) else None
 
     async def abort(self) -> None:
         self._parts.clear()
 
     async def is_indexed(self, landed: Landed) -> bool:
-        return await self._data() != self._before
+        now = await self._data()
+        if self._due is None or now[1] is None:
+            return now != self._before
+        # Appends before this one, that were not indexed then, make it more.
+        is_due = now[1] >= self._due if self._update_method == "APPEND" else now[1] == self._due
+        return is_due and now != self._before
+
+    @property
+    def _due(self) -> int | None:
+        """How many rows there will be."""
+        if self.rows is None or self._update_method != "APPEND":
+            return self.rows
+        return self.rows + (self._before[1] or 0)
 
     async def _data(self) -> tuple[Any, Any]:
         """Since when the rows are what they are, to the second, and how many they are."""

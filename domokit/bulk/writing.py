@@ -1,10 +1,9 @@
 """Rows into a DataSet: what the columns must be, which way they go, and what becomes of them if it fails."""
 
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
-from types import ModuleType
 from typing import Any, Literal, TypedDict
 
 import anyio
@@ -16,7 +15,7 @@ from domokit.bulk.loads import ImportLoad, Load, ProductLoad, StreamLoad
 from domokit.bulk.progress import Progress, watching
 from domokit.bulk.schema import Schema, SchemaDiff
 from domokit.bulk.sources import Source, open_source
-from domokit.bulk.upload import Job, UploadResult, facts_of, upload
+from domokit.bulk.upload import Job, Loading, UploadResult, upload
 from domokit.errors import DomoError, InvalidInputError, SchemaMismatchError
 from domokit.routes.platform import datasets as platform_datasets
 from domokit.routes.platform import streams as platform_streams
@@ -77,22 +76,25 @@ async def write(
     target = Schema.from_wire(await routes.get_schema(auth, dataset_id)) or Schema(())
     is_free = options.get("evolve_schema") == "replace"  # then the columns have the types of the data
     source = await _opened(data, None if is_free else target or None, options)
+    mending = AsyncExitStack()  # what is to be done if the load fails
+    loading: Loading | None = None
     try:
         columns = agreed_columns(
             source, target, options.get("evolve_schema"), is_whole=action == "REPLACE" and not partition
         )
-        load = await load_for(auth, dataset_id, columns, action, key, partition)
-        if columns == target:
-            return await _send(load, source, columns, options)
-        try:
+        if action == "UPSERT":
+            await _agree_on_key(auth, dataset_id, columns, key, mending)
+        loading = _loading(await load_for(auth, dataset_id, action, partition), columns, key, options)
+        if columns != target:
+            mending.push_async_callback(_quietly, partial(routes.set_schema, auth, dataset_id, target.to_wire()))
             await routes.set_schema(auth, dataset_id, columns.to_wire())
-            return await _send(load, source, columns, options)
-        except BaseException as error:
-            # Nothing has landed, so the columns are those of before; unless it may have, or is to be gone on with.
-            if not (getattr(error, "is_open", False) or load.may_have_landed):
-                with anyio.CancelScope(shield=True), anyio.move_on_after(30):
-                    await _quietly(routes.set_schema(auth, dataset_id, target.to_wire()))
-            raise
+        return await _send(loading, source, columns, options)
+    except BaseException as error:
+        # Nothing has landed, so columns and key are those of before; unless it may have, or is to be gone on with.
+        if not (getattr(error, "is_open", False) or (loading is not None and loading.may_have_landed)):
+            with anyio.CancelScope(shield=True), anyio.move_on_after(30):
+                await mending.aclose()
+        raise
     finally:
         with anyio.CancelScope(shield=True):
             await source.aclose()
@@ -136,12 +138,12 @@ async def create(
         if source is None:
             return dataset_id, None
         try:
-            load = await load_for(auth, dataset_id, columns, "REPLACE", None, None)
-            return dataset_id, await _send(load, source, columns, options)
+            loading = _loading(await load_for(auth, dataset_id, "REPLACE"), columns, None, options)
+            return dataset_id, await _send(loading, source, columns, options)
         except BaseException as error:
             if getattr(error, "is_committed", False) is False:  # nothing of it has landed
                 with anyio.CancelScope(shield=True), anyio.move_on_after(30):
-                    await _quietly(_datasets(auth).delete_dataset(auth, dataset_id, for_good=True))
+                    await _quietly(partial(_datasets(auth).delete_dataset, auth, dataset_id, for_good=True))
             raise
     finally:
         if source is not None:
@@ -185,44 +187,41 @@ def agreed_columns(source: Source, target: Schema, evolve: str | None, *, is_who
     raise SchemaMismatchError(f"the columns differ from the DataSet's: {diff}", diff=diff, hint=hint)
 
 
-async def load_for(
-    auth: Auth,
-    dataset_id: str,
-    columns: Schema,
-    action: Action,
-    key: Sequence[str] | None,
-    partition: str | None,
-) -> Load:
-    """The way into the DataSet for this auth object; for UPSERT its stream is given the key."""
-    if action == "UPSERT" and key is not None:
-        _check_key(key, columns)
+async def load_for(auth: Auth, dataset_id: str, action: Action, partition: str | None = None) -> Load:
+    """The way into the DataSet for this auth object."""
     if auth.family == "product":
-        if action == "UPSERT":
-            await _set_key(auth, product_streams, await product_streams.find_stream(auth, dataset_id), key)
         return ProductLoad(auth, dataset_id, action=action, partition=partition)
     if partition is not None:
         require_family(auth, "product", asked="load into a partition")
     stream = await platform_streams.find_stream(auth, dataset_id)
-    if action == "UPSERT":
-        await _set_key(auth, platform_streams, stream, key)
     if stream is None:
         return ImportLoad(auth, dataset_id, update_method=action)
     return StreamLoad(auth, dataset_id, member(stream, "id"), update_method=action)
 
 
-async def _set_key(auth: Auth, routes: ModuleType, stream: Any, key: Sequence[str] | None) -> None:
+async def _agree_on_key(
+    auth: Auth, dataset_id: str, columns: Schema, key: Sequence[str] | None, mending: AsyncExitStack
+) -> None:
     """Have the stream tell rows apart by these columns. Raises: InvalidInputError, where there is no stream or key."""
+    if key is not None:
+        _check_key(key, columns)
+    routes = product_streams if auth.family == "product" else platform_streams
+    stream = await routes.find_stream(auth, dataset_id)
     if stream is None:
         raise InvalidInputError(
             "upsert goes by the key of a stream, and this DataSet has no stream",
             hint="Create the DataSet with DomoDataset.create(…, key=[…]).",
         )
-    now = stream.get("keyColumnNames")
+    method, now = stream.get("updateMethod"), stream.get("keyColumnNames")
     if key is None:
-        if not now and stream.get("updateMethod") != "UPSERT":
+        if not now and method != "UPSERT":
             raise InvalidInputError("the stream has no key yet; pass key=[…]")
-    elif list(key) != now or stream.get("updateMethod") != "UPSERT":
-        await routes.update_stream(auth, member(stream, "id"), update_method="UPSERT", key_columns=list(key))
+        if now:
+            _check_key(now, columns)
+    elif list(key) != now or method != "UPSERT":
+        change = partial(routes.update_stream, auth, member(stream, "id"))
+        mending.push_async_callback(_quietly, partial(change, update_method=method or "REPLACE", key_columns=now or []))
+        await change(update_method="UPSERT", key_columns=list(key))
 
 
 def _check_key(key: Sequence[str], columns: Schema) -> None:
@@ -239,6 +238,8 @@ def _check_options(options: WriteOptions) -> None:
         )
     if options.get("evolve_schema") not in (None, "add", "replace"):
         raise InvalidInputError("evolve_schema is 'add' or 'replace'")
+    if not (isinstance(progress := options.get("progress", False), bool) or callable(progress)):
+        raise InvalidInputError("progress is True, or a function that is called with a Progress")
     for name in ("part_bytes", "workers"):
         value = options.get(name)
         if value is not None and (not isinstance(value, int) or value < 1):
@@ -257,21 +258,31 @@ async def _opened(data: Any, schema: Schema | None, options: WriteOptions) -> So
     )
 
 
-async def _send(load: Load, source: Source, columns: Schema, options: WriteOptions) -> UploadResult:
-    encoder = Encoder(columns, time_zone=options.get("time_zone"), compression=options.get("compression", "auto"))
-    part_bytes = options.get("part_bytes", PART_BYTES)
-    journal: Journal | None = None
-    if (path := options.get("resume")) is not None:
-        facts = facts_of(load, columns=columns.to_wire(), part_bytes=part_bytes, compression=encoder.compression)
-        journal = Journal(path, dict(facts))
+def _encoder(columns: Schema, options: WriteOptions) -> Encoder:
+    return Encoder(columns, time_zone=options.get("time_zone"), compression=options.get("compression", "auto"))
+
+
+def _loading(load: Load, columns: Schema, key: Sequence[str] | None, options: WriteOptions) -> Loading:
+    if (path := options.get("resume")) is None:
+        return Loading(load)
+    facts = load.facts() | {
+        "columns": columns.to_wire(),
+        "key": None if key is None else list(key),
+        "part_bytes": options.get("part_bytes", PART_BYTES),
+        "compression": _encoder(columns, options).compression,
+    }
+    return Loading(load, Journal(path, facts))
+
+
+async def _send(loading: Loading, source: Source, columns: Schema, options: WriteOptions) -> UploadResult:
+    encoder = _encoder(columns, options)
     with watching(options.get("progress", False), "upload", total_rows=source.rows) as meter:
         return await upload(
-            load,
-            _jobs(source, encoder, part_bytes),
+            loading,
+            _jobs(source, encoder, options.get("part_bytes", PART_BYTES)),
             empty=encoder.encode([]).body,
             meter=meter,
             workers=options.get("workers"),
-            journal=journal,
         )
 
 
@@ -285,9 +296,9 @@ def _datasets(auth: Auth) -> Any:
     return product_datasets if auth.family == "product" else platform_datasets
 
 
-async def _quietly(call: Any) -> None:
-    """Await what mends a failure: if it fails, too, the first failure is the one to be told."""
+async def _quietly(call: Callable[[], Awaitable[object]]) -> None:
+    """Do what mends a failure: if it fails, too, the first failure is the one to be told."""
     try:
-        await call
+        await call()
     except DomoError:
         return

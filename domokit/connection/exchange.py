@@ -6,7 +6,7 @@ Everything that is the same for all endpoints happens here and has no parameter 
 import logging
 import time
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Set
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -40,7 +40,7 @@ from domokit.errors import (
 log: logging.Logger = logging.getLogger("domokit.transport")
 
 USER_AGENT = "domokit"
-_RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 _PIECE = 256 * 1024  # bytes
 _MOST_SHOWN = 64 * 1024  # bytes of rows in a record
 _HIDDEN_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
@@ -218,6 +218,7 @@ class Connection:
         repeatable: bool,
         auth: httpx.Auth | None,
         meanings: Mapping[int, Callable[..., APIError]] | None = None,
+        retried: Set[int] = RETRIED_STATUSES,
         urgent: bool = False,
         to_stream: bool = False,
     ) -> httpx.Response:
@@ -225,6 +226,7 @@ class Connection:
 
         asked:       method and path, for errors and the log.
         repeatable:  whether sending it twice does no harm.
+        retried:     the statuses after which one that is repeatable is sent again.
         urgent:      past the limit on calls in flight: a sign-in, for which those in flight are waiting.
         to_stream:   leave the body of an answer that is no error unread; for `streamed`, which keeps to the limit.
         Raises: what `error_for` makes of the answer, ConnectionFailedError, RequestTimeoutError, OutcomeUnknown.
@@ -258,7 +260,7 @@ class Connection:
             assert error is not None
             wait = policy.wait_before(attempt + 1, getattr(error, "retry_after", None))
             spent = time.monotonic() - started
-            if not _again(error, repeatable) or attempt >= policy.attempts or spent + wait > policy.budget:
+            if not _again(error, repeatable, retried) or attempt >= policy.attempts or spent + wait > policy.budget:
                 raise error
             attempt += 1
             log.info("%s: %s; attempt %d of %d in %.2f s", asked, error.message, attempt, policy.attempts, wait)
@@ -455,9 +457,9 @@ def _reveal(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
 
 
-def _again(error: DomoError, repeatable: bool) -> bool:
+def _again(error: DomoError, repeatable: bool, retried: Set[int]) -> bool:
     if isinstance(error, APIError):
-        return repeatable and error.status in _RETRIED_STATUSES
+        return repeatable and error.status in retried
     # A lost connection is ConnectionFailedError only if nothing was done or the request may be repeated.
     return not isinstance(error, OutcomeUnknown)
 

@@ -9,7 +9,6 @@ Needs the extra `domokit[dask]`.
 # Neither Arrow nor Dask brings types.
 # pyright: reportUnknownParameterType=false, reportPrivateImportUsage=false
 
-import time
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures as concurrent
@@ -40,7 +39,7 @@ from domokit.bulk.rows import Rows
 from domokit.bulk.schema import Schema
 from domokit.bulk.sources import open_source
 from domokit.bulk.types import arrow_schema
-from domokit.bulk.upload import Sent, UploadResult, commit, give_up, result_of
+from domokit.bulk.upload import Loading, UploadResult
 from domokit.bulk.writing import agreed_columns, load_for
 from domokit.entities.datasets import DomoDataset
 from domokit.errors import DomoError, InvalidInputError
@@ -120,7 +119,6 @@ async def to_domo(
     Raises: SchemaMismatchError, InvalidInputError before anything is sent; the same, UploadError, or what computing a
             partition raises, after the load was aborted.
     """
-    began = time.monotonic()
     if not hasattr(frame, "to_delayed"):
         raise InvalidInputError(f"{type(frame).__name__} is no Dask DataFrame")
     if action not in ("REPLACE", "APPEND"):
@@ -130,7 +128,7 @@ async def to_domo(
         target = await dataset.get_schema()
         columns = agreed_columns(source, target, None, is_whole=action == "REPLACE")
     Encoder(columns, time_zone=time_zone, compression=compression)  # raises what it would raise on the workers
-    load = await load_for(auth, dataset_id, columns, action, None, None)
+    load = await load_for(auth, dataset_id, action)
     if not load.can_resume:
         raise InvalidInputError(
             "a DataSet without a stream is loaded with one request, which workers cannot share",
@@ -141,22 +139,19 @@ async def to_domo(
             "the workers would use another API family than the DataSet's auth",
             hint="An access token goes with SessionAuth and AccessTokenAuth, a client secret with OAuthClientAuth.",
         )
-    sent = Sent()
+    loading = Loading(load)
     send = partial(
         _send, load=load, columns=columns, credentials=credentials, time_zone=time_zone, compression=compression
     )
     try:
-        with anyio.CancelScope(shield=True):  # or it would be open, and nobody knew its number
-            await load.begin()
+        await loading.begin()
         partitions: Sequence[Any] = await to_thread.run_sync(frame.to_delayed)
         for rows, raw_bytes, bytes_sent in await _computed(send, partitions):
-            sent.rows, sent.parts = sent.rows + rows, sent.parts + 1
-            sent.raw_bytes, sent.bytes_sent = sent.raw_bytes + raw_bytes, sent.bytes_sent + bytes_sent
-        landed = await commit(load, sent)
+            loading.arrived(rows, raw_bytes, bytes_sent)
+        return await loading.commit()
     except BaseException as error:
-        await give_up(load, error, sent)
+        await loading.give_up(error)
         raise
-    return result_of(load, sent, landed, time.monotonic() - began)
 
 
 async def read_domo(

@@ -12,7 +12,7 @@ import pytest
 from domokit import AccessTokenAuth
 from domokit.bulk.journal import Journal
 from domokit.bulk.loads import Landed, Load
-from domokit.bulk.upload import upload
+from domokit.bulk.upload import Loading, upload
 from domokit.errors import (
     BadRequestError,
     ConnectionFailedError,
@@ -153,8 +153,8 @@ def whole(parts, per_part=3):
     return "".join(f"{row}\n" for row in range(parts * per_part)).encode()
 
 
-async def load(into, parts=10, *, told=None, jobs=None, **options):
-    return await upload(into, jobs or jobs_of(parts), empty=EMPTY, meter=told or Told(), **options)
+async def load(into, parts=10, *, told=None, jobs=None, journal=None, **options):
+    return await upload(Loading(into, journal), jobs or jobs_of(parts), empty=EMPTY, meter=told or Told(), **options)
 
 
 # -- when all is well

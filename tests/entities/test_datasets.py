@@ -300,11 +300,11 @@ async def test_what_a_load_sends_on_the_product_api(admin, domo_sandbox):
     upload = f"{home}/uploads/{result.upload_id}"
     assert sent == [
         ("GET", f"/api/data/v2/datasources/{made.id}/schemas/latest"),
-        ("GET", f"{home}/statuses"),
         ("POST", f"{home}/uploads"),
         *[("PUT", f"{upload}/parts/{number}") for number in range(1, result.parts + 1)],
+        ("GET", f"{home}/dataversions/details"),
         ("PUT", f"{upload}/commit"),
-        ("GET", f"{home}/statuses"),
+        ("GET", f"{home}/dataversions/details"),
     ]
     assert result.parts >= 3
     start, *parts, commit = [one for one in domo_sandbox.requests if one.method != "GET"]
@@ -400,7 +400,7 @@ async def test_columns_may_be_replaced(anyone, domo_sandbox):
 
 async def test_a_load_that_fails_takes_back_what_it_did_to_the_columns(anyone, domo_sandbox):
     made = await DomoDataset.create(anyone, "Columns", [{"a": 1}])
-    domo_sandbox.misbehave("status", status=500, times=None, method="PUT", path=r".*/parts?/1$")
+    domo_sandbox.misbehave("status", status=400, times=None, method="PUT", path=r".*/parts?/1$")
     with pytest.raises(errors.UploadError):
         await made.replace([{"a": 1, "b": 2}], evolve_schema="add")
     assert await made.get_schema() == Schema.of({"a": "LONG"})
@@ -410,7 +410,7 @@ async def test_a_load_that_fails_takes_back_what_it_did_to_the_columns(anyone, d
 
 async def test_a_new_dataset_goes_with_the_load_that_fails(anyone, domo_sandbox):
     before = set(domo_sandbox.state.datasets)
-    domo_sandbox.misbehave("status", status=500, method="PUT", path=r".*/parts?/1$")
+    domo_sandbox.misbehave("status", status=400, method="PUT", path=r".*/parts?/1$")
     with pytest.raises(errors.UploadError):
         await DomoDataset.create(anyone, "New", [{"a": 1}])
     with pytest.raises(errors.InvalidDataError):
@@ -547,7 +547,7 @@ async def test_an_upload_that_counts_other_rows_is_an_error():
         wire.get("/api/data/v2/datasources/a-b/schemas/latest").respond(
             json={"schema": {"columns": [{"name": "a", "type": "LONG"}]}}
         )
-        wire.get(f"{home}/statuses").respond(404, json={"message": "nothing yet"})
+        wire.get(f"{home}/dataversions/details").respond(404, json={"message": "nothing yet"})
         wire.post(f"{home}/uploads").respond(json={"uploadId": 17})
         wire.put(f"{home}/uploads/17/parts/1").respond(json={})
         wire.put(f"{home}/uploads/17/commit").respond(json={"size": {"rowCount": 1}})

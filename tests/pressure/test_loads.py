@@ -56,10 +56,20 @@ def as_before(domo, dataset):
 # -- parts
 
 
-@pytest.mark.parametrize("kind", ["status", "maintenance", "reset_before", "reset_after", "truncated"])
+@pytest.mark.parametrize(
+    ("kind", "details"),
+    [
+        ("status", {}),
+        ("status", {"status": 500}),
+        ("maintenance", {}),
+        ("reset_before", {}),
+        ("reset_after", {}),
+        ("truncated", {}),
+    ],
+)
 @pytest.mark.parametrize("number", [1, 3])
-async def test_a_part_that_did_not_get_through_is_sent_again(domo, dataset, kind, number):
-    fault = domo.misbehave(kind, method="PUT", path=rf".*/parts?/{number}$")
+async def test_a_part_that_did_not_get_through_is_sent_again(domo, dataset, kind, details, number):
+    fault = domo.misbehave(kind, method="PUT", path=rf".*/parts?/{number}$", **details)
     result = await dataset.append(NEW, **SMALL)
     assert fault.hits == 1
     await landed_once(domo, dataset, result, before=tuples(OLD))
@@ -78,7 +88,13 @@ async def test_a_lost_answer_to_each_part(domo, dataset):
 
 @pytest.mark.parametrize(
     ("kind", "details"),
-    [("status", {"status": 500}), ("status", {"status": 400}), ("html", {}), ("blocked", {}), ("login_redirect", {})],
+    [
+        ("status", {"status": 400}),
+        ("html", {}),
+        ("blocked", {}),
+        ("login_redirect", {}),
+        ("allowlist", {}),
+    ],
 )
 @pytest.mark.parametrize("action", ["replace", "append"])
 async def test_a_part_that_is_refused_ends_the_load(domo, dataset, kind, details, action):
@@ -199,6 +215,71 @@ async def test_rows_of_an_earlier_load_are_not_taken_for_these(domo, dataset, no
     assert stored(domo, dataset) == [*tuples(OLD), (7, "earlier"), *tuples(FEW)]
 
 
+@pytest.mark.parametrize("kind", ["reset_before", "status", "reset_after"])
+@pytest.mark.parametrize("is_indexed", [True, False])
+async def test_appends_of_equal_size_of_which_one_is_not_heard(domo, dataset, kind, is_indexed, no_waiting):
+    """The load before, which does not show yet, is not taken for this one."""
+    domo.indexing_seconds = 0 if is_indexed else 3600
+    batches = [[{"n": 1000 * batch + row, "text": f"batch {batch}"} for row in range(30)] for batch in range(3)]
+    for batch, rows in enumerate(batches):
+        fault = domo.misbehave(kind, method="PUT", path=COMMIT) if batch == 2 else None
+        try:
+            result = await dataset.append(rows, **SMALL)
+        except errors.UploadError as error:  # where nothing shows, whether it was heard may not be found out
+            assert (error.is_committed, kind, is_indexed) == (None, "reset_after", False)  # noqa: PT017
+        else:
+            assert result.rows == 30
+            if dataset.auth.family == "product":
+                assert result.version_id == domo.state.datasets[dataset.id].versions[-1]
+        domo.clock.advance(1)
+    assert fault.hits == 1
+    domo.clock.advance(3600)
+    assert stored(domo, dataset) == [*tuples(OLD), *[row for rows in batches for row in tuples(rows)]]
+    assert nothing_open(domo)
+
+
+async def test_a_load_of_equal_size_by_another_is_not_taken_for_this_one(domo, auth, dataset, no_waiting):
+    """It lands while this one is under way, whose commit is not heard."""
+    theirs = [{"n": 5000 + row, "text": "theirs"} for row in range(len(FEW))]
+
+    async def rows():
+        yield FEW[:10]
+        if auth.family == "product":  # where two loads may be under way at once
+            await (await DomoDataset.get_by_id(auth, dataset.id)).append(theirs, **SMALL)
+        domo.misbehave("reset_before", method="PUT", path=COMMIT)
+        yield FEW[10:]
+
+    result = await dataset.append(rows(), **SMALL)
+    await result.wait_indexed(timeout=60)
+    between = tuples(theirs) if auth.family == "product" else []
+    assert stored(domo, dataset) == [*tuples(OLD), *between, *tuples(FEW)]
+    assert nothing_open(domo)
+
+
+async def test_domo_wants_fewer_calls_at_the_commit(domo, dataset, monkeypatch):
+    """It was not looked at, so it is sent again when the time has come, and no part is lost for it."""
+    fault = domo.misbehave("rate_limit", times=2, retry_after=1, method="PUT", path=COMMIT)
+    result = await dataset.append(FEW, **SMALL)
+    assert fault.hits == 2
+    await landed_once(domo, dataset, result, rows=FEW, before=tuples(OLD))
+    monkeypatch.setattr("domokit.bulk.upload._COMMIT_PATIENCE", 0.5)
+    domo.misbehave("rate_limit", retry_after=1, method="PUT", path=COMMIT)
+    with pytest.raises(errors.UploadError, match="it was aborted") as caught:
+        await dataset.append(FEW, **SMALL)
+    assert isinstance(caught.value.__cause__, errors.RateLimitedError)
+    assert stored(domo, dataset) == tuples(OLD + FEW)
+    assert nothing_open(domo)
+
+
+async def test_a_look_at_the_index_that_fails_is_not_the_last(domo, dataset):
+    domo.indexing_seconds = 0.2
+    result = await dataset.append(FEW, **SMALL)
+    fault = domo.misbehave("status", status=500, times=2, method="GET", path=r".*(statuses|executions/\d+)$")
+    await result.wait_indexed(timeout=60)
+    assert fault.hits == 2
+    assert stored(domo, dataset) == tuples(OLD + FEW)
+
+
 @pytest.mark.parametrize("kind", ["reset_after", "reset_before"])
 async def test_domo_goes_away_with_the_commit(domo, auth, dataset, kind, no_waiting):
     """Whether it was heard cannot be found out, so neither is said, and nothing is undone."""
@@ -272,12 +353,58 @@ async def test_a_lost_answer_to_an_import_that_shows_later(domo, imported, kind,
     assert stored(domo, imported) == tuples(FEW)
 
 
+async def test_an_import_of_as_many_rows_within_a_second_can_be_waited_for(domo, imported):
+    for rows in (FEW, FEW[::-1], [], []):
+        result = await imported.replace(rows, **SMALL)
+        await result.wait_indexed(timeout=10)
+        assert stored(domo, imported) == tuples(rows)
+    for rows in ([], []):
+        await (await imported.append(rows, **SMALL)).wait_indexed(timeout=10)
+
+
+async def test_an_import_is_not_taken_for_the_one_before(domo, imported):
+    domo.indexing_seconds = 10
+    await imported.replace(FEW[:1], **SMALL)
+    domo.clock.advance(5)
+    second = await imported.replace(FEW[:2], **SMALL)
+    domo.clock.advance(6)
+    with pytest.raises(errors.RequestTimeoutError):
+        await second.wait_indexed(timeout=0.3)
+    domo.clock.advance(6)
+    await second.wait_indexed(timeout=10)
+    assert stored(domo, imported) == tuples(FEW[:2])
+
+
 @pytest.mark.parametrize(("kind", "status"), [("status", 503), ("status", 400), ("html", None)])
 async def test_an_import_that_is_refused(domo, imported, kind, status, no_waiting):
     domo.misbehave(kind, times=None, method="PUT", path=IMPORT, **({"status": status} if status else {}))
     with pytest.raises(errors.UploadError):
         await imported.append(FEW, **SMALL)
     as_before(domo, imported)
+
+
+# -- what an upsert that fails leaves
+
+
+async def test_an_upsert_that_fails_leaves_the_key_as_it_was(domo, auth):
+    keyed = await DomoDataset.create(auth, "Keyed", OLD, schema=SCHEMA, key=["n"])
+    with pytest.raises(errors.InvalidDataError):
+        await keyed.upsert([{"n": "no number", "text": "x"}], key=["text"])
+    domo.misbehave("status", status=400, method="PUT", path=PART)
+    with pytest.raises(errors.UploadError):
+        await keyed.upsert(FEW, key=["text"], evolve_schema="add", **SMALL)
+    await (await keyed.upsert([{"n": -1, "text": "newer"}])).wait_indexed(timeout=60)
+    assert sorted(stored(domo, keyed)) == [(-2, None), (-1, "newer")]
+    assert nothing_open(domo)
+
+
+async def test_a_key_that_the_columns_lack_is_refused(domo, auth):
+    keyed = await DomoDataset.create(auth, "Keyed", OLD, schema=SCHEMA, key=["n"])
+    await keyed.set_schema({"text": "STRING"})
+    domo.requests.clear()
+    with pytest.raises(errors.InvalidInputError, match="no column 'n'"):
+        await keyed.upsert([{"text": "x"}])
+    assert {one.method for one in domo.requests} == {"GET"}
 
 
 # -- data that misbehaves
@@ -337,7 +464,7 @@ async def test_a_generator_is_closed_when_the_load_fails(domo, dataset):
         finally:
             closed.append(True)
 
-    domo.misbehave("status", status=500, method="PUT", path=r".*/parts?/2$")
+    domo.misbehave("status", status=400, method="PUT", path=r".*/parts?/2$")
     with pytest.raises(errors.UploadError):
         await dataset.replace(rows(), **SMALL)
     assert closed == [True]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domokit.auth import Auth
-from domokit.transport import Content, Json, platform, send
+from domokit.transport import EVEN_500, Content, Json, platform, send
 
 LIST_STREAMS = platform("GET", "/v1/streams", returns=list)
 SEARCH_STREAMS = platform("GET", "/v1/streams/search", returns=list)
@@ -15,7 +15,9 @@ DELETE_STREAM = platform("DELETE", "/v1/streams/{stream_id}", returns=None)
 START_EXECUTION = platform("POST", "/v1/streams/{stream_id}/executions")
 LIST_EXECUTIONS = platform("GET", "/v1/streams/{stream_id}/executions", returns=list)
 GET_EXECUTION = platform("GET", "/v1/streams/{stream_id}/executions/{execution_id}")
-UPLOAD_PART = platform("PUT", "/v1/streams/{stream_id}/executions/{execution_id}/part/{part}", returns=None)
+UPLOAD_PART = platform(  # sent again even after a 500: its number sees to it that it counts once
+    "PUT", "/v1/streams/{stream_id}/executions/{execution_id}/part/{part}", returns=None, retried=EVEN_500
+)
 COMMIT_EXECUTION = platform("PUT", "/v1/streams/{stream_id}/executions/{execution_id}/commit", repeatable=False)
 ABORT_EXECUTION = platform("PUT", "/v1/streams/{stream_id}/executions/{execution_id}/abort", returns=None)
 

@@ -5,10 +5,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from domokit.auth import Auth
-from domokit.transport import Content, Json, Streamed, member, product, send, stream
+from domokit.transport import EVEN_500, Content, Json, Streamed, member, product, send, stream
 
 START_UPLOAD = product("POST", "/api/data/v3/datasources/{dataset_id}/uploads")
-UPLOAD_PART = product("PUT", "/api/data/v3/datasources/{dataset_id}/uploads/{upload_id}/parts/{part}", returns=None)
+UPLOAD_PART = product(  # sent again even after a 500: its number sees to it that it counts once
+    "PUT", "/api/data/v3/datasources/{dataset_id}/uploads/{upload_id}/parts/{part}", returns=None, retried=EVEN_500
+)
 COMMIT_UPLOAD = product("PUT", "/api/data/v3/datasources/{dataset_id}/uploads/{upload_id}/commit", repeatable=False)
 ABORT_UPLOAD = product("PUT", "/api/data/v3/datasources/{dataset_id}/uploads/{upload_id}/abort", returns=None)
 REQUEST_INDEX = product("POST", "/api/data/v3/datasources/{dataset_id}/indexes", repeatable=True)
