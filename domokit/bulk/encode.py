@@ -5,7 +5,8 @@ the text '\\N' and NULL stay apart. A DataSet of a single column has NULL as \\N
 Floats have the fewest digits that give the same float, decimals never have an exponent. The values: see
 `domokit.bulk.convert`.
 
-The same rows give the same parts, byte for byte, with the same versions of the libraries.
+The same rows give the same CSV in the same parts, with the same versions of the libraries; how isal compresses it may
+differ in a few bytes.
 """
 
 # Arrow brings no types.
