@@ -15,8 +15,9 @@ from domokit._runtime import utc_now
 from domokit.auth import ClientOptions
 from domokit.errors import APIError, DomoError, InvalidInputError
 from domokit.workflows.keeping.charges import AccessTokenCharge, Charge, OAuthCharge
-from domokit.workflows.keeping.config import AccessTokenSettings, KeepConfig, OAuthSettings, read_config
+from domokit.workflows.keeping.config import read_config
 from domokit.workflows.keeping.places import Places
+from domokit.workflows.keeping.settings import AccessTokenSettings, KeepConfig, OAuthSettings
 from domokit.workflows.keeping.status import CredentialStatus, KeepStatus
 
 log: logging.Logger = logging.getLogger("domokit.keep")
@@ -278,12 +279,16 @@ class Keeping:
 
     async def _reload(self, group: TaskGroup) -> None:
         """Go over to what the file says now; what is the same goes on undisturbed. What fails is tried at once."""
-        try:
-            config = await to_thread.run_sync(read_config, self.config.path)
-        except InvalidInputError as error:
+        found: list[KeepConfig] = []
+
+        async def read() -> None:
+            found.append(await to_thread.run_sync(read_config, self.config.path))
+
+        if (error := await _error_of(read)) is not None:
             self.status.config_error, self._changed = error.message, True
             log.error("the configuration is not reloaded, and the one before goes on: %s", error)
             return
+        (config,) = found
         self.status.config_error = None
         gone = [
             name
@@ -305,7 +310,7 @@ class Keeping:
 
     async def _begin_anew(self, tasks: list[_Task]) -> None:
         """Try at once what fails: somebody may have mended it, and told us so."""
-        await self._places.reread(sign_in=True)
+        await _error_of(lambda: self._places.reread(sign_in=True))
         for task in tasks:
             if task.charge.status.state == "failing":
                 task.charge.begin_anew()
@@ -324,8 +329,8 @@ class Keeping:
     async def _write_status(self) -> None:
         try:
             await to_thread.run_sync(self.status.write, self.config.status)
-        except OSError as error:
-            log.error("the status cannot be written to %s: %s", self.config.status, error.strerror)
+        except (OSError, ValueError) as error:
+            log.error("the status cannot be written to %s: %s", self.config.status, error)
 
 
 async def _error_of(work: Callable[[], Awaitable[object]]) -> DomoError | None:
