@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from domokit.workflows.keeping import CredentialStatus, Finding, KeepStatus
 
 _COLUMNS = ("name", "kind", "state", "last_renewal", "expires_at", "next_at", "renewals", "adopted", "failures")
+_TIME = "%Y-%m-%d %H:%M:%S"
 _ENVIRONMENT = "Environment: what the file refers to as env:NAME."
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to keep, where, and for whom.")]
@@ -86,8 +87,7 @@ def keep_status(config: ConfigFile, json: Json = False, verbose: Verbose = False
 
         found = read_status(status_path(config))
         _show_status(Output(as_json=json), found)
-        has_died = not found.is_running and found.ended_at is None
-        if has_died or any(one.state == "failing" for one in found.credentials):
+        if found.has_died or any(one.state == "failing" for one in found.credentials):
             raise typer.Exit(FAILED)
 
 
@@ -126,14 +126,21 @@ def _show_status(out: "Output", status: "KeepStatus") -> None:
     if out.as_json:
         out.document(status.to_dict())
         return
-    at_work = "at work" if status.is_running else "not at work"
-    out.say(f"Keeper {status.pid} on {status.host}, {at_work}, since {status.started_at:%Y-%m-%d %H:%M:%S} UTC")
+    out.say(f"Keeper {status.pid} on {status.host}, {_work_of(status)}")
     if status.config_error:
         out.say(f"The configuration was changed and is not in use: {status.config_error}")
     out.table([_row(one) for one in status.credentials], _COLUMNS)
     for one in status.credentials:
         if one.last_error and one.last_error_at:
-            out.say(f"{one.name}: {one.last_error_at:%Y-%m-%d %H:%M:%S} UTC: {one.last_error}")
+            out.say(f"{one.name}: {one.last_error_at:{_TIME}} UTC: {one.last_error}")
+
+
+def _work_of(status: "KeepStatus") -> str:
+    if status.is_running:
+        return f"at work, since {status.started_at:{_TIME}} UTC"
+    if status.ended_at is not None:
+        return f"not at work: it ended at {status.ended_at:{_TIME}} UTC"
+    return f"not at work: it died, and was last heard of at {status.written_at:{_TIME}} UTC; so it stood then:"
 
 
 def _row(status: "CredentialStatus") -> dict[str, Any]:

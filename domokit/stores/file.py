@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import stat
@@ -15,14 +14,13 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import attrs
 
 from domokit._secrets import Secret
 from domokit.errors import (
     DomoError,
-    InvalidInputError,
     StoreConflictError,
     StoreCorruptError,
     StoreError,
@@ -33,7 +31,6 @@ from domokit.stores.base import (
     LOCK_TIMEOUT,
     RESERVED,
     Encryption,
-    Member,
     Reach,
     Stored,
     StoreLock,
@@ -41,6 +38,7 @@ from domokit.stores.base import (
     sealed,
     unsealed,
 )
+from domokit.stores.document import Document, Refused, parsed
 from domokit.stores.locks import (
     FileLocks,
     HeldByFile,
@@ -51,11 +49,10 @@ from domokit.stores.locks import (
     make_private_directory,
 )
 from domokit.stores.threads import in_thread
-from domokit.stores.versions import Versions, number_of
+from domokit.stores.versions import Versions
 
 log: logging.Logger = logging.getLogger("domokit.stores")
 
-SCHEMA = 1
 _WHOLE_FILE = "~file"  # the lock that is held while the file is rewritten; no key is called so
 _REWRITE_TIMEOUT = 20.0  # seconds; a rewrite takes milliseconds
 
@@ -70,8 +67,9 @@ class FileStore(TokenStore):
     It is 0600 from its first byte, written beside and put in place whole, and flushed to the disk. On every read and
     write: one that is readable by others is closed to them (and a warning logged, for they may have read it); one that
     is a symbolic link, or belongs to another user, or lies in a directory where others may write raises
-    StoreUnsafeError and stays untouched. One that cannot be read as what it should be is set aside, renamed to
-    '<path>.corrupt-<time>', and raises StoreCorruptError once. One of a newer domokit raises StoreError and stays.
+    StoreUnsafeError and stays untouched. One of tokens that cannot be read, for it is cut off or damaged, is set aside,
+    renamed to '<path>.corrupt-<time>', and raises StoreCorruptError once. Whatever else is found in its place raises
+    StoreCorruptError and stays untouched, and so does one of a newer domokit, which raises StoreError.
     """
 
     reach: ClassVar[Reach] = "machine"
@@ -95,6 +93,10 @@ class FileStore(TokenStore):
 
     async def keys(self) -> list[str]:
         return sorted((await in_thread(self._read)).entries)
+
+    async def check(self) -> None:
+        """Look whether it could be read and written; nothing is made, closed or set aside, and no lock is taken."""
+        await in_thread(self._check)
 
     def lock(self, key: str, *, timeout: float = LOCK_TIMEOUT) -> AbstractAsyncContextManager[StoreLock]:
         return self._lock(checked_key(key), timeout)
@@ -183,9 +185,9 @@ class FileStore(TokenStore):
         with self._locks.lock_blocking(_WHOLE_FILE, _REWRITE_TIMEOUT):
             yield
 
-    def _read(self, *, locked: bool = False) -> "_Document":
+    def _read(self, *, locked: bool = False) -> Document:
         found = self._look()
-        if isinstance(found, _Document):
+        if isinstance(found, Document):
             return found
         if isinstance(found, DomoError):
             raise found
@@ -197,22 +199,27 @@ class FileStore(TokenStore):
         except StoreUnavailableError as error:
             raise self._corrupt(f"could not be set aside: {error.message}") from None
 
-    def _look(self) -> "_Document | DomoError | None":
-        """What is in the file; None if that is no file of tokens, an error where it is somebody else's.
+    def _look(self, *, mend: bool = True) -> Document | DomoError | None:
+        """What is in the file; None if it is one of tokens that cannot be read, an error where it is somebody else's.
 
-        The error is for the caller to raise: a traceback from here would show the content.
+        The error is for the caller to raise, and the content in no variable: a traceback would show it.
+
+        mend:  whether one that is open to others is closed to them, rather than an error.
         """
         try:
-            content = self._content()
+            check_directory(self.path.parent)
+            with os.fdopen(self._open(), "rb") as file:
+                found = parsed(file.read(), self.path)
+                if not isinstance(found, Refused) or found.is_ours:
+                    self._close_to_others(file.fileno(), mend=mend)
         except FileNotFoundError:
-            return _Document()
+            return Document()
         except OSError as error:
             return self._unavailable(error)
-        return _parsed(content, self.path)
+        return found.error if isinstance(found, Refused) else found
 
-    def _content(self) -> bytes:
-        """The bytes of the file, having looked at whose it is and who may read it."""
-        check_directory(self.path.parent)
+    def _open(self) -> int:
+        """The file, having looked at whose it is."""
         # Without O_NONBLOCK, opening a pipe that somebody put there would wait for its other end.
         flags = (getattr(os, name, 0) for name in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
         try:
@@ -228,20 +235,25 @@ class FileStore(TokenStore):
         except BaseException:
             os.close(descriptor)
             raise
-        with os.fdopen(descriptor, "rb") as file:
-            return file.read()
+        return descriptor
 
     def _check_file(self, descriptor: int) -> None:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise StoreUnsafeError(f"{self.path} is not a file")
-        if sys.platform == "win32":
-            return
-        if found.st_uid != os.geteuid():
+        if sys.platform != "win32" and found.st_uid != os.geteuid():
             raise StoreUnsafeError(f"{self.path} belongs to another user", hint="Keep one for each user.")
-        if not found.st_mode & 0o077:
+
+    def _close_to_others(self, descriptor: int, *, mend: bool) -> None:
+        mode = os.fstat(descriptor).st_mode
+        if sys.platform == "win32" or not mode & 0o077:
             return
-        was = f"{found.st_mode & 0o777:o}"
+        was = f"{mode & 0o777:o}"
+        if not mend:
+            raise StoreUnsafeError(
+                f"{self.path} is open to others (mode {was})",
+                hint=f"chmod 600 {self.path}; if they may have read it, revoke what it holds.",
+            )
         with contextlib.suppress(OSError):
             os.fchmod(descriptor, 0o600)
         if os.fstat(descriptor).st_mode & 0o077:
@@ -255,7 +267,7 @@ class FileStore(TokenStore):
             was,
         )
 
-    def _write(self, document: "_Document", key: str) -> None:
+    def _write(self, document: Document, key: str) -> None:
         self._sweep(".new")  # what a writer left who was killed: we hold the lock now
         failure = self._put(document, None)
         if failure is not None and (room := self._rooms.get((os.getpid(), key))) and (made := room.take()):
@@ -265,7 +277,7 @@ class FileStore(TokenStore):
         if failure is not None:
             raise failure
 
-    def _put(self, document: "_Document", made: "_NewFile | None") -> StoreError | None:
+    def _put(self, document: Document, made: "_NewFile | None") -> StoreError | None:
         """Put a new file in the place of the old: one made for it, or one that was made before."""
         try:
             made = made or self._create(".new")
@@ -301,14 +313,37 @@ class FileStore(TokenStore):
                 if len(name) == length and name.startswith(start) and name.endswith(suffix):
                     self.path.with_name(name).unlink(missing_ok=True)
 
+    def _check(self) -> None:
+        found = self._look(mend=False)
+        if found is None:
+            raise self._corrupt("will be set aside when it is used")
+        if isinstance(found, DomoError):
+            raise found
+        try:
+            directory = next(one for one in self.path.parents if one.exists())
+            self._check_directory(directory)
+            if self._locks.directory.exists():
+                check_directory(self._locks.directory, follow=False)
+            if directory == self.path.parent:
+                made = self._create(".new")
+                try:
+                    _allocate(made.descriptor, len(found.encoded()) + RESERVED)
+                finally:
+                    made.discard()
+        except OSError as error:
+            raise self._unavailable(error) from None
+
     def _check_place(self) -> None:
         directory = self.path.parent
         try:
             if not directory.exists():
                 make_private_directory(directory)
-            check_directory(directory)
+            self._check_directory(directory)
         except OSError as error:
             raise self._unavailable(error) from None
+
+    def _check_directory(self, directory: Path) -> None:
+        check_directory(directory)
         if not os.access(directory, os.W_OK | os.X_OK):
             raise StoreUnavailableError(f"nothing can be written in {directory}")
 
@@ -389,58 +424,7 @@ class _Room:
             made.discard()
 
 
-@attrs.frozen
-class _Document:
-    """What the file holds. Its entries have secret texts, hence they are in no repr, and in no variable elsewhere."""
-
-    entries: dict[str, dict[str, str]] = attrs.field(factory=dict, repr=False)
-
-    def version(self, key: str) -> str | None:
-        return self.entries[key]["version"] if key in self.entries else None
-
-    def get(self, key: str) -> tuple[Member, Secret, str] | None:
-        """How a text is kept, what is kept, and its version."""
-        if key not in self.entries:
-            return None
-        member: Member = "text" if "text" in self.entries[key] else "sealed"
-        return member, Secret(self.entries[key][member]), self.entries[key]["version"]
-
-    def put(self, key: str, version: str, member: Member, content: Secret) -> None:
-        self.entries[key] = {"version": version, member: content.reveal()}
-
-    def encoded(self) -> bytes:
-        return json.dumps({"domokit": "tokens", "schema": SCHEMA, "entries": self.entries}, indent=1).encode()
-
-
-def _parsed(content: bytes, path: Path) -> _Document | DomoError | None:
-    """The entries of a file; None if it is not one of ours. An error is given back, not raised: see `_look`."""
-    try:
-        document: dict[str, Any] = json.loads(content)
-        if not isinstance(document, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
-            return None
-        if "access_token" in document and "entries" not in document:
-            return InvalidInputError(
-                f"{path} holds the bare answer of a token endpoint",
-                hint="Read it with read_token_file(path), give that to keeper.adopt(), and name another file here.",
-            )
-        if document["domokit"] != "tokens":
-            return None
-        if document["schema"] > SCHEMA:
-            return StoreError(
-                f"{path} was written by a newer domokit (schema {int(document['schema'])})",
-                hint="Use that version, or another file.",
-            )
-        entries: dict[str, Any] = document["entries"]
-        good = all(
-            number_of(entry["version"]) > 0 and isinstance(entry["text"] if "text" in entry else entry["sealed"], str)
-            for entry in entries.values()
-        )
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
-    return _Document(entries) if good else None
-
-
-def _fill(descriptor: int, document: _Document) -> None:
+def _fill(descriptor: int, document: Document) -> None:
     content = memoryview(document.encoded())  # whose repr does not show it
     written = 0
     while written < len(content):

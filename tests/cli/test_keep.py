@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from domokit._secrets import Secret
 from domokit.cli import keep
 from domokit.oauth.record import TokenRecord
-from domokit.stores import FileStore
+from domokit.stores import EncryptionKey, FileStore
 from domokit.workflows.keeping import read_status
 from tests.oauth.server import OAuthServer
 from tests.redis_server import RedisServer
@@ -24,6 +25,7 @@ from tests.workflows.keep_world import LIFETIME, SECONDS, World
 
 from .helpers import buffered
 
+LIFE = 8.0  # seconds, of tokens that are watched while they are replaced
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 
 
@@ -68,7 +70,7 @@ def test_once_and_what_it_prints(run, world, provider):
     ran = run("--once", path)
     lines = ran.out.splitlines()
     assert lines[0].startswith(f"Keeper {os.getpid()} on ")
-    assert "not at work, since 20" in lines[0]
+    assert ", not at work: it ended at 20" in lines[0]
     assert lines[1].split("  ")[0] == "name"
     for name, kind, line in zip(world.sections, ("alteryx", "rdp", "access-token"), lines[2:], strict=True):
         assert line.split()[:3] == [name, kind, "fresh"]
@@ -130,6 +132,51 @@ def test_a_check_that_finds_something(run, world, provider, served, monkeypatch)
     assert not world.path.with_name("keep.status.json").exists()
 
 
+def broken_off(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def open_to_others(path):
+    path.chmod(0o644)
+
+
+def somebody_elses(path):
+    path.write_text("notes\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "what", "said"),
+    [
+        (broken_off, "stores.tokens", "will be set aside when it is used"),
+        (open_to_others, "stores.tokens", "is open to others (mode 644)"),
+        (somebody_elses, "stores.tokens", "is no file of tokens. It was left as it is"),
+        (None, "credentials.alteryx", "does not open with the key from env:KEEP_KEY"),
+    ],
+    ids=["corrupt", "0644", "foreign", "wrong key"],
+)
+def test_a_check_leaves_a_store_as_it_is(run, world, provider, tmp_path, damage, what, said):
+    world.secret("KEEP_KEY", EncryptionKey.generate().reveal())
+    world.store += 'encryption = "env:KEEP_KEY"\n'
+    world.alteryx("alteryx", publish=False)
+    run("--once", world.write())
+    if damage is None:
+        world.secret("KEEP_KEY", EncryptionKey.generate().reveal())
+    else:
+        damage(tmp_path / "tokens.json")
+
+    def everything():
+        return {one: (one.stat().st_mode, one.is_file() and one.read_bytes()) for one in tmp_path.rglob("*")}
+
+    before = everything()
+    for _ in range(2):
+        found = {one["what"]: one for one in run("--check", world.path, "--json", code=1).json}
+        assert found[what]["good"] is False
+        assert said in found[what]["error"]
+        assert found["credentials.alteryx"]["good"] is False
+    assert everything() == before
+    assert provider.count() == 0
+
+
 def test_once_and_check_exclude_each_other(run, world):
     world.rdp("rdp")
     assert "exclude each other" in run("--once", "--check", world.write(), code=2).err
@@ -165,7 +212,7 @@ def test_a_status_after_the_keeper(run, world):
     world.rdp("rdp")
     run("--once", world.write())
     ran = run("status", world.path)
-    assert "not at work" in ran.out
+    assert ", not at work: it ended at 20" in ran.out.splitlines()[0]
     assert ran.out.splitlines()[2].split()[:3] == ["rdp", "rdp", "fresh"]
     for order in (("status", world.path, "--json"), ("--json", "status", world.path), ("status", "--json", world.path)):
         assert (
@@ -379,17 +426,96 @@ def test_killed_and_restarted_it_goes_on(keepers, world, provider, run):
     assert ", at work, since" in ran.out
     published = {name: world.published(name) for name in names}
     keeper.signal(signal.SIGKILL).ended(-signal.SIGKILL)
+    first = run("status", path, code=1).out.splitlines()[0]
+    assert first.startswith(f"Keeper {keeper.process.pid} on ")
+    assert ", not at work: it died, and was last heard of at 20" in first
     told = run("status", path, "--json", code=1).json
-    assert told["is_running"] is False
+    assert (told["is_running"], told["has_died"]) == (False, True)
     assert [one["state"] for one in told["credentials"]] == ["fresh"] * 3, "as far as was told"
 
     again = keepers().fresh(*names)
-    assert run("status", path, "--json").json["pid"] == again.process.pid
+    told = run("status", path, "--json").json
+    assert (told["pid"], told["is_running"], told["has_died"]) == (again.process.pid, True, False)
     assert {name: world.published(name) for name in names} == published
     assert provider.count() == 1
     again.signal(signal.SIGTERM).ended(0)
-    assert "not at work" in run("status", path).out
+    assert ", not at work: it ended at 20" in run("status", path).out.splitlines()[0]
+    told = run("status", path, "--json").json
+    assert (told["is_running"], told["has_died"]) == (False, False)
     assert path.with_suffix(".status.json").stat().st_mode & 0o777 == 0o600
+
+
+@needs_signals
+def test_once_beside_a_keeper_leaves_it_its_status(keepers, world, provider, run):
+    world.rdp("rdp")
+    path = world.write()
+    keeper = keepers().fresh("rdp")
+    told = path.with_suffix(".status.json").read_text()
+    once = run("--once", path)
+    assert f"Keeper {os.getpid()} on " in once.out
+    assert path.with_suffix(".status.json").read_text() == told
+    first = run("status", path).out.splitlines()[0]
+    assert first.startswith(f"Keeper {keeper.process.pid} on ")
+    assert ", at work, since" in first
+    keeper.signal(signal.SIGKILL).ended(-signal.SIGKILL)
+    run("--once", path)
+    assert run("status", path, "--json").json["pid"] == os.getpid(), "nobody is at work any more"
+    assert provider.count() == 1
+
+
+@needs_signals
+def test_three_kinds_over_lifetimes_of_a_killed_and_a_second_keeper(keepers, world, provider, served, run):
+    provider.lifetime = LIFE
+    world.keeper |= {"check_every": "1s", "first_retry": "1s", "last_retry": "1s"}
+    world.alteryx("alteryx")
+    world.rdp("rdp")
+    world.access_token("nightly", duration=LIFE, min_remaining=LIFE / 3)
+    path, names = world.write(), tuple(world.sections)
+    published, dead, is_over = {name: [] for name in names}, [], threading.Event()
+
+    def look():
+        """At what readers of the accounts find, all the time."""
+        while not is_over.wait(0.01):
+            for name in names:
+                token = world.published(name)
+                if published[name][-1:] != [token]:
+                    published[name].append(token)
+                # What was replaced between these two looks may be revoked by now.
+                if not world.lives(name) and world.published(name) == token:
+                    dead.append((name, len(published[name])))
+
+    def has_time():
+        """Whether no renewal is under way, and none is due before the next keeper can have come."""
+        told, now = keeper.status.credentials, datetime.now(UTC)
+        return all(
+            one.fingerprint == fingerprint(world.published(one.name))
+            and (one.expires_at - now).total_seconds() > 0.55 * LIFE
+            for one in told
+        )
+
+    keeper = keepers().fresh(*names)
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        keeper.wait(lambda: all(len(tokens) >= 3 for tokens in published.values()), "each is replaced twice")
+        keeper.wait(has_time, "all of them are young")
+        keeper.signal(signal.SIGKILL).ended(-signal.SIGKILL)
+        assert "it died" in run("status", path, code=1).out
+        again = keepers()
+        seen = {name: len(tokens) for name, tokens in published.items()}
+        again.wait(
+            lambda: all(len(published[name]) >= seen[name] + 2 for name in names), "each is replaced twice again"
+        )
+        again.fresh(*names)
+        again.signal(signal.SIGTERM).ended(0)
+    finally:
+        is_over.set()
+        watcher.join()
+    assert dead == []
+    assert provider.reuses == []
+    assert provider.count("password") == 1
+    assert [(one.state, one.failures) for one in again.status.credentials] == [("stopped", 0)] * 3
+    assert "it ended" in run("status", path).out
 
 
 @needs_signals

@@ -230,29 +230,31 @@ async def test_a_place_that_cannot_be_is_said(tmp_path):
 # -- what is found in it
 
 
+def name_of(content):
+    return content[:75].decode("ascii", "replace") or "empty"
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
+        b"\n",
+        b"\0" * 4096,
         b"{",
-        b"null",
-        b"[]",
-        b'"access_token"',
-        b'["access_token"]',
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b"{}",
+        b'{\n "domo',
+        b'{"domokit": "tokens"' + b"[" * 100_000,
+        b'{"domokit": "tokens", "schema": 1, "entries": {"k": {"version": "1-00000000", "text": "\xff"}}}',
         b'{"domokit": "tokens", "schema": 1}',
         b'{"domokit": "tokens", "schema": "2", "entries": {}}',
-        b'{"domokit": "other", "schema": 1, "entries": {}}',
         b'{"domokit": "tokens", "schema": 1, "entries": []}',
         b'{"domokit": "tokens", "schema": 1, "entries": {"k": "x"}}',
         b'{"domokit": "tokens", "schema": 1, "entries": {"k": {"version": "x", "text": "x"}}}',
         b'{"domokit": "tokens", "schema": 1, "entries": {"k": {"version": "1-00000000", "text": 1}}}',
         b'{"domokit": "tokens", "schema": 1, "entries": {"k": {"version": "1-00000000"}}}',
         b'{"domokit": "tokens", "schema": 1, "entries": {"k": {"text": "x"}}}',
+        b'{"schema": 1, "domokit": "tokens", "entries": []}',
     ],
-    ids=lambda content: content[:75].decode("ascii", "replace") or "empty",
+    ids=name_of,
 )
 @pytest.mark.parametrize("call", ["load", "keys", "save", "delete", "reserve"])
 async def test_what_cannot_be_read_is_set_aside_once(store, path, content, call):
@@ -271,6 +273,40 @@ async def test_what_cannot_be_read_is_set_aside_once(store, path, content, call)
     await fill(store)
     assert left(path) == [aside]
     assert path.with_name(aside).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"my thesis\n",
+        b"# a configuration\n[stores.t]\n",
+        b"\xff\xfe",
+        b"null",
+        b"{}",
+        b"[]",
+        b"[" * 100_000,
+        b'"access_token"',
+        b'["access_token"]',
+        b'{"some": "configuration"}',
+        b'{"domokit": "other", "schema": 1, "entries": {}}',
+        b'{"domokit": 1, "schema": 1, "entries": {}}',
+    ],
+    ids=name_of,
+)
+async def test_what_is_somebody_elses_is_refused_and_stays(store, path, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    path.chmod(0o644)
+    for read in (store.load("k"), store.keys()):
+        with pytest.raises(errors.StoreCorruptError, match=r"tokens\.json is no file of tokens"):
+            await read
+    assert left(path) == []
+    assert not path.with_name("tokens.json.locks").exists(), "reading leaves nothing behind"
+    await assert_each_raises(store, errors.StoreCorruptError, "is no file of tokens.*left as it is")
+    with pytest.raises(errors.StoreCorruptError, match="is no file of tokens"):
+        await store.check()
+    assert (path.read_bytes(), mode(path)) == (content, 0o644)
+    assert left(path) == []
 
 
 async def test_a_half_written_file_is_set_aside_with_what_it_holds(store, path):
@@ -330,9 +366,10 @@ async def test_the_token_file_of_a_sample_is_refused(store, path):
     path.parent.mkdir()
     answer = {"access_token": CANARY, "refresh_token": CANARY, "expires_in": "300", "expiry_tm": 1.5}
     path.write_text(json.dumps(answer))
+    path.chmod(0o644)
     before = content_of(path)
     await assert_each_raises(store, errors.InvalidInputError, "bare answer of a token endpoint.*read_token_file")
-    assert content_of(path) == before
+    assert (content_of(path), mode(path)) == (before, 0o644), "it is not ours"
     assert left(path) == []
 
 
@@ -344,6 +381,60 @@ async def test_what_it_does_not_know_of_an_entry_stays(store, path):
     found = await store.load("j")
     await store.save("j", Secret("new"), replacing=found.version)
     assert json.loads(path.read_text())["entries"]["k"] == document["entries"]["k"]
+
+
+# -- a look that changes nothing
+
+
+def whole(directory):
+    """Everything below a directory: modes and contents."""
+    return {one: (mode(one), content_of(one) if one.is_file() else None) for one in directory.rglob("*")}
+
+
+async def test_a_check_finds_what_is_wrong_and_changes_nothing(store, path, tmp_path):
+    await store.check()
+    assert list(tmp_path.iterdir()) == [], "not even its directory is made"
+    await fill(store)
+    await store.check()
+    good = Secret(path.read_text())
+    for content, found, said in (
+        (good, 0o644, r"open to others \(mode 644\).*chmod 600"),
+        (Secret(good.reveal()[:-40]), 0o600, "could not be read as a file of tokens and will be set aside when it is"),
+        (Secret(good.reveal()[:-40]), 0o644, "open to others"),
+        (b"", 0o600, "will be set aside"),
+        (b'{"domokit": "tokens", "schema": 2, "entries": {}}', 0o600, "newer domokit"),
+        (b"notes", 0o644, "is no file of tokens"),
+    ):
+        path.write_bytes(content if isinstance(content, bytes) else content.reveal().encode())
+        path.chmod(found)
+        before = whole(tmp_path)
+        for _ in range(2):
+            with pytest.raises(errors.StoreError, match=said) as caught:
+                await store.check()
+            assert_hidden(caught.value)
+        assert whole(tmp_path) == before
+    path.unlink()
+    locks = path.with_name("tokens.json.locks")
+    locks.chmod(0o777)
+    with pytest.raises(errors.StoreUnsafeError, match=r"others may write .*locks"):
+        await store.check()
+    assert mode(locks) == 0o777
+
+
+async def test_a_check_sees_a_disk_that_is_full_or_can_only_be_read(small_disk):
+    import subprocess
+
+    store = FileStore(small_disk / "tokens.json")
+    await fill(store)
+    fill_up(small_disk)
+    with pytest.raises(errors.StoreUnavailableError, match="No space left"):
+        await store.check()
+    assert left(store.path) == ["ballast"]
+    (small_disk / "ballast").unlink()
+    await store.check()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(errors.StoreUnavailableError):
+        await store.check()
 
 
 # -- encryption

@@ -428,6 +428,99 @@ REFUSED = {
         changed('app_key = "key"', 'app_key = "env:not a name"'),
         "credentials.rdp.app_key is a secret",
     ),
+    "negative owner": (
+        changed("owner = 27", "owner = -5"),
+        "credentials.nightly.owner must be a name or a number above",
+    ),
+    "account 0": (
+        SMALL.replace('account = "RDP token"', "account = 0"),
+        "credentials.rdp.publish.account must be a name or a number above 0",
+    ),
+    "blanks around it": (
+        changed('client_id = "id"', 'client_id = " id "'),
+        "credentials.any.client_id must be a text without blanks around it",
+    ),
+    "a line end after it": (
+        changed('name = "nightly sync"', 'name = "nightly sync\\n"'),
+        "credentials.nightly.name must be a text without blanks around it",
+    ),
+    "reference to a label": (
+        added("credentials.any", "user = 'env:WHO'"),
+        "credentials.any.user cannot be given by reference; write it out",
+    ),
+    "reference to an owner": (
+        changed("owner = 27", "owner = 'env:OWNER'"),
+        "credentials.nightly.owner cannot be given by reference",
+    ),
+    "reference to a path": (
+        changed('path = "tokens.json"', "path = 'env:TOKENS'"),
+        "stores.tokens.path cannot be given by reference",
+    ),
+    "same grant twice": (
+        changed('grants = ["client_credentials"]', 'grants = ["client_credentials", "client_credentials"]'),
+        "credentials.any.grants names one twice",
+    ),
+    "field of the grant itself": (
+        SMALL + "[credentials.any.params]\nGrant_Type = 'x'\n",
+        "credentials.any.params.Grant_Type is not one of the further fields",
+    ),
+    "refresh token among the fields": (
+        SMALL + "[credentials.any.params]\nrefresh_token = 'env:R'\n",
+        "credentials.any.params.refresh_token is not one of the further fields",
+    ),
+    "scope among the fields": (
+        SMALL + "[credentials.any.params]\nscope = 'admin'\n",
+        "credentials.any.params.scope is not one of the further fields",
+    ),
+    "tokens in the place of the file": (
+        changed('path = "tokens.json"', 'path = "keep.toml"'),
+        "stores.tokens.path is this configuration; tokens need a file of their own",
+    ),
+    "tokens in the place of the file, by another way": (
+        changed('path = "tokens.json"', 'path = "./there/../keep.toml"'),
+        "stores.tokens.path is this configuration",
+    ),
+    "tokens in the place of a secret": (
+        changed(SECRET, 'client_secret = "file:./tokens.json"'),
+        "stores.tokens.path is what credentials.any.client_secret refers to",
+    ),
+    "tokens in the place of a password": (
+        changed(ACME_PASSWORD, 'password = "file:tokens.json"'),
+        "stores.tokens.path is what instances.acme.password refers to",
+    ),
+    "tokens in the place of their key": (
+        added("stores.tokens", "encryption = 'file:tokens.json'"),
+        "stores.tokens.path is what stores.tokens.encryption refers to",
+    ),
+    "status in the place of a secret": (
+        changed(SECRET, 'client_secret = "file:keep.status.json"'),
+        "keeper.status is a file of its own, which the keeper overwrites, not what credentials.any.client_secret",
+    ),
+    "one file, two keys": (
+        SMALL + "[stores.again]\nkind = 'file'\npath = './tokens.json'\nencryption = 'env:KEY'\n",
+        "stores.again is the same place as stores.tokens with another encryption",
+    ),
+    "one Redis, two keys": (
+        SMALL
+        + "[stores.a]\nkind = 'redis'\nurl = 'env:R'\nencryption = 'env:A'\n"
+        + "[stores.b]\nkind = 'redis'\nurl = 'env:R'\nencryption = 'env:B'\n",
+        "stores.b is the same place as stores.a with another encryption",
+    ),
+    "NUL in a path": (
+        changed('path = "tokens.json"', 'path = "a\\u0000b"'),
+        "stores.tokens.path will not do: there is",
+    ),
+    "NUL in the path of the status": (SMALL + '[keeper]\nstatus = "a\\u0000b"', "keeper.status will not do: there is"),
+    "NUL in a reference": (
+        changed(SECRET, 'client_secret = "file:a\\u0000b"'),
+        "credentials.any.client_secret will not do: there is a NUL in it",
+    ),
+    "home of nobody": (
+        changed('path = "tokens.json"', 'path = "~nobody-of-this-name/t.json"'),
+        "stores.tokens.path will not do: ~nobody-of-this-name/t.json is in the home of somebody who has none",
+    ),
+    "number without end": (SMALL + "[keeper]\nat_once = " + "1" * 5000, "a number in it is too long"),
+    "nested without end": (SMALL + "[keeper]\nat_once = " + "[" * 5000, "nested too deeply"),
     "status in the place of the file": (SMALL + "[keeper]\nstatus = 'keep.toml'", "keeper.status is a file of its own"),
     "status in the place of tokens": (SMALL + "[keeper]\nstatus = 'tokens.json'", "keeper.status is a file of its own"),
     "empty": ("", "there is nothing to keep"),
@@ -474,6 +567,12 @@ LITERAL = [
 ]
 
 
+LITERAL += [
+    (f"credentials.any.params.{name}", SMALL + f'[credentials.any.params]\n{name} = "{CANARY}"')
+    for name in ("code", "assertion", "client_assertion", "app_key", "Key", "pass_code")
+]
+
+
 @pytest.mark.parametrize(("where", "text"), LITERAL, ids=range(len(LITERAL)))
 def test_a_literal_secret_is_refused_and_not_shown(written, where, text):
     error = refused(written(text))
@@ -482,6 +581,69 @@ def test_a_literal_secret_is_refused_and_not_shown(written, where, text):
     assert "read_config" in shown
     assert CANARY not in shown
     assert error.__cause__ is error.__context__ is None, "their frames would show it"
+
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"
+RANDOM = ["Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4MTIz", "9f86d081884c7d659a2feaa0c55ad015"]
+
+
+@pytest.mark.parametrize("value", [JWT, *RANDOM])
+def test_a_field_that_looks_like_a_secret_is_refused(written, value):
+    error = refused(written(SMALL + f'[credentials.any.params]\nresource = "{value}"'))
+    assert "credentials.any.params.resource is a secret and is given by reference" in error.message
+    assert value not in error.message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://api.example.com/A1/resource-of-the-api-of-2026",
+        "00000003-0000-0000-c000-000000000000",
+        "123456789012-abcdefghijklmnopqrstuvwxyz123456.apps.example.com",
+        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "a-name-of-many-words-that-somebody-has-written-2",
+    ],
+)
+def test_a_field_that_looks_like_none_is_good(written, value):
+    text = SMALL + f'[credentials.any.params]\nresource = "{value}"\nclient_assertion_type = "{value}"\n'
+    assert read_config(written(text)).credentials["any"].params["resource"] == value
+
+
+@pytest.mark.parametrize(
+    "query", [f"client_secret={CANARY}", f"a=1&api_key={CANARY}", f"code={CANARY}", f"x={JWT}", f"x={RANDOM[0]}"]
+)
+def test_a_secret_in_an_address_is_refused_and_not_shown(written, query):
+    line = 'token_url = "https://login.example.com/token"'
+    error = refused(written(changed(line, line.replace("/token", f"/token?{query}"))))
+    assert "credentials.any.token_url has a secret in its query, " in error.message
+    assert "by reference, in params" in error.message
+    assert CANARY not in error.message
+    assert query.partition("=")[2] not in error.message
+
+
+def test_an_address_may_have_a_query(written):
+    line = 'token_url = "https://login.example.com/token"'
+    config = read_config(written(changed(line, line.replace("/token", "/token?tenant=acme&v=2"))))
+    assert config.credentials["any"].token_url.endswith("?tenant=acme&v=2")
+
+
+def test_stores_that_are_the_same_one_and_agree(written):
+    config = read_config(written(SMALL + "[stores.again]\nkind = 'file'\npath = './tokens.json'\n"))
+    assert list(config.stores) == ["tokens", "again"]
+
+
+def test_who_it_is_may_be_given_by_reference(written):
+    text = (
+        SMALL.replace('"ann@example.com"', '"env:ANN"')
+        .replace('username = "machine-1"', 'username = "env:MACHINE"')
+        .replace('client_id = "id"', 'client_id = "env:CLIENT"')
+    )
+    config = read_config(written(text))
+    assert config.instances["acme"].references["username"] == Reference("env", "ANN")
+    assert config.credentials["rdp"].references["username"] == Reference("env", "MACHINE")
+    assert config.credentials["any"].references["client_id"] == Reference("env", "CLIENT")
+    text = text.replace('"env:ANN"', '"account:acme/ann"')
+    assert "instances.acme.username cannot be in an account" in refused(written(text)).message
 
 
 def test_what_is_no_toml_is_not_shown_either(written):
@@ -499,7 +661,10 @@ def test_the_status_is_found_though_the_file_is_broken(written, tmp_path):
     told = SMALL + '[keeper]\nstatus = "elsewhere/s.json"\n'
     assert status_path(written(told)) == tmp_path / "elsewhere" / "s.json"
     assert status_path(written(told + "nonsense = 1\n")) == tmp_path / "elsewhere" / "s.json"
-    for broken in ("[keeper\n", b"\xff", "keeper = 1", "[keeper]\nstatus = 3"):
+    for broken in (
+        "[keeper\n", b"\xff", "keeper = 1", "[keeper]\nstatus = 3", '[keeper]\nstatus = "a\\u0000b"',
+        "[keeper]\nstatus = '~nobody-of-this-name/s'", "x = " + "1" * 5000, "x = " + "[" * 5000,
+    ):  # fmt: skip
         assert status_path(written(broken)) == tmp_path / "keep.status.json"
     with pytest.raises(InvalidInputError, match=r"nothing\.toml cannot be read: No such file"):
         status_path(tmp_path / "nothing.toml")
@@ -710,6 +875,13 @@ async def test_stores_are_opened_once_and_anew_for_another_configuration(written
     places.config = read_config(written(changed('path = "tokens.json"', 'path = "others.json"')))
     assert (await places.store("tokens")).path == tmp_path / "others.json"
     await places.aclose()
+
+
+async def test_what_is_no_key_is_told_before_anything_is_stored(written, monkeypatch):
+    monkeypatch.setenv("KEEP_KEY", CANARY)
+    places = Places(read_config(written(added("stores.tokens", "encryption = 'env:KEEP_KEY'"))), ClientOptions())
+    with pytest.raises(InvalidInputError, match="env:KEEP_KEY holds no key: 32 bytes as base64"):
+        await places.store("tokens")
 
 
 async def test_a_token_is_looked_after_once(written):

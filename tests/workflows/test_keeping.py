@@ -11,6 +11,7 @@ import time as real_time
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import attrs
 import keyring
 import pytest
 
@@ -26,6 +27,7 @@ from tests.stores.made_up import MadeUpKeyring
 from tests.workflows.keep_world import DUE, LIFETIME, Time, World, until
 
 LEAST_WAIT = keeping_module._LEAST_WAIT
+DAY = 86400.0
 LOGIN = "/api/content/v2/authentication"
 
 
@@ -203,6 +205,7 @@ def broken(world, tmp_path):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # what takes long runs in event loops of its own anyhow
 async def test_of_200_credentials_only_those_fail_that_must(world, time, server, sandbox, broken, looks, anyio_backend):
+    """Two providers and two stores are down, the clock is stepped by an hour, and the keeper is told to stop in mid-renewal."""
     with OAuthServer(lifetime=LIFETIME) as failing, OAuthServer(lifetime=LIFETIME) as hanging:
         good = [f"good{number}" for number in range(150)]
         for part in range(5):
@@ -225,11 +228,17 @@ async def test_of_200_credentials_only_those_fail_that_must(world, time, server,
                 world.rdp(name, publish=False, store=store)
         assert len(world.sections) == 200
         fine = [*good, "nightly"]
+        published = [*good[:5], "nightly"]
         servers = time.servers = (server, failing, hanging)
         keeping = world.keeping(time)
-        async with world.at_work(keeping):
+
+        def renewed(since):
+            return all(of(keeping, name).renewals > since[name] for name in fine)
+
+        async with world.at_work(keeping) as stop:
             await until(lambda: are(keeping, "fresh"), "all are fresh at first", 120)
             count = failing.count(), hanging.count()
+            sign_ins = [one.count("password") for one in servers]
             failing.fail("status", times=None)
             hanging.fail("hang", times=None)
             broken.store_fails()
@@ -237,30 +246,50 @@ async def test_of_200_credentials_only_those_fail_that_must(world, time, server,
             began = real_time.monotonic()
             before = {name: of(keeping, name).renewals for name in fine}
             time.passes(DUE)
-            await until(
-                lambda: all(of(keeping, name).renewals > before[name] for name in fine), "the others are renewed", 120
-            )
-            assert all(of(keeping, name).state == "fresh" for name in fine)
-            assert all(world.lives(name) for name in (*good[:5], "nightly"))
+            time.stepped = 3600.0
+            await until(lambda: renewed(before), "the others are renewed", 120)
             ill = bad["failing"] + bad["down"] + bad["redis"]
             await until(lambda: all(of(keeping, name).state == "failing" for name in ill), "the ill are found out")
+            before = {name: of(keeping, name).renewals for name in fine}
+            time.passes(DUE)
+            await until(lambda: renewed(before), "the others are renewed by the wrong clock", 120)
+            assert all(of(keeping, name).state == "fresh" for name in fine)
+            assert all(map(world.lives, published))
             assert not any(of(keeping, name).failures for name in fine)
             # The first wait is half a second at least, and the following ones a whole one.
             elapsed = real_time.monotonic() - began
             assert all(looks.get(name, 0) <= 3 + elapsed for name in ill)
+            assert all(looks.get(name, 0) <= 3 + elapsed / 0.1 for name in fine)
             # At most two requests for each look, by refresh and by password; one look may have begun before.
             for one, requests, names in zip((failing, hanging), count, (bad["failing"], bad["hanging"]), strict=True):
                 assert one.count() - requests <= 2 * sum(looks.get(name, 0) + 1 for name in names)
 
-            failing.heal()
-            hanging.heal()
-            broken.store_works()
+            in_flight, go_on = [], threading.Event()
+            server.on_acted = lambda request: in_flight.append(request) or go_on.wait(60)
+            time.passes(DUE)
+            await until(lambda: len(in_flight) >= 8, "it is in the midst of renewals")
+            stop.set()
+            threading.Timer(0.5, lambda: (hanging.heal(), go_on.set())).start()
+        assert are(keeping, "stopped")
+        assert not any(of(keeping, name).failures for name in fine)
+        assert all(map(world.lives, published))
+        server.on_acted = None
+
+        failing.heal()
+        broken.store_works()
+        time.stepped = 0.0
+        async with world.at_work(second := world.keeping(time)):
+            stored = {request.form["username"] for request in in_flight}
+            await until(lambda: all(of(second, name).state == "fresh" for name in stored), "what was in flight", 120)
+            assert not any(of(second, name).renewals for name in stored), "it was stored"
             time.passes(0.11 * LIFETIME)  # the end of what was renewed with an answer that never came
-            await until(lambda: are(keeping, "fresh"), "all are fresh again", 120)
+            await until(lambda: are(second, "fresh"), "all are fresh again", 120)
+            assert all(map(world.lives, published))
+        # No refresh token was presented twice, and none was lost: otherwise somebody had signed in again.
         assert [len(one.reuses) for one in servers] == [0, 0, 0]
+        assert [one.count("password") for one in servers] == sign_ins == [174, 0, 15]
         for one in servers:
-            last = [family for family in one.families if family.alive]
-            assert len({family.user for family in last}) == len({family.user for family in one.families})
+            assert all(family.alive for family in one.families)
 
 
 async def test_those_who_hang_keep_nobody_waiting(world, time, server):
@@ -286,7 +315,7 @@ async def test_those_who_hang_keep_nobody_waiting(world, time, server):
 async def test_a_clock_that_is_stepped_changes_nothing(world, time, server, sandbox, looks, step):
     world.alteryx("alteryx")
     world.rdp("rdp")
-    world.access_token("nightly", duration=86400, min_remaining=3600)
+    world.access_token("nightly", duration=DAY, min_remaining=10800)
     keeping = world.keeping(time)
     async with world.at_work(keeping):
         await until(lambda: are(keeping, "fresh"))
@@ -304,6 +333,21 @@ async def test_a_clock_that_is_stepped_changes_nothing(world, time, server, sand
         await until(lambda: all(world.published(name) != published[name] for name in ("alteryx", "rdp")))
         assert server.count() == count + 2
         assert all(map(world.lives, world.sections))
+        assert world.published("nightly") == published["nightly"], "it is not due yet"
+
+        # An hour and a half before its end it is due by either clock, and rotated under the wrong one.
+        time.passes(DAY - 5400 - DUE)
+        assert world.lives("nightly")
+        await until(lambda: world.published("nightly") != published["nightly"])
+        await until(lambda: of(keeping, "nightly").state == "fresh" and of(keeping, "nightly").renewals == 2)
+        looks.clear()
+        await until(lambda: looks.get("nightly", 0) >= 4, "some looks later")
+        assert of(keeping, "nightly").renewals == 2
+        made = [token for token in sandbox.state.access_tokens.values() if token.name == "nightly"]
+        assert [token.token for token in made] == [world.published("nightly")], "the old one is revoked"
+        await until(lambda: all(map(world.lives, world.sections)))
+        time.passes(DAY / 2)
+        assert world.lives("nightly")
     assert server.reuses == []
     assert sum(one.failures for one in keeping.status.credentials) == 0
 
@@ -804,6 +848,58 @@ async def test_a_broken_file_keeps_what_was_before(world, time, server):
     assert server.count() == 3
 
 
+BAD_EDITS = {
+    "digits": ("[keeper]\nat_once = " + "1" * 5000, "a number in it is too long"),
+    "nesting": ("x = " + "[" * 5000, "nested too deeply"),
+    "NUL in a path": ('[stores.tokens]\nkind = "file"\npath = "a\\u0000b"\n', "stores.tokens.path will not do"),
+    "NUL in the path of the status": ('[keeper]\nstatus = "a\\u0000b"\n', "keeper.status will not do"),
+    "NUL in a reference": (
+        '[credentials.rdp]\nkind = "rdp"\nusername = "a"\npassword = "file:a\\u0000b"\napp_key = "k"\n',
+        "credentials.rdp.password will not do",
+    ),
+    "home of nobody": ('[stores.t]\nkind = "file"\npath = "~nobody-of-this-name/t"\n', "stores.t.path will not do"),
+    "no text": ("\udcff", "is no text in UTF-8"),
+    "secret": ("[stores.t]\nkind = 'redis'\nurl = 'redis://:canary-password@host'\n", "stores.t.url is a secret"),
+}
+
+
+async def test_no_edit_of_the_file_ends_the_keeper(world, time, server, caplog):
+    caplog.set_level("ERROR", "domokit.keep")
+    world.rdp("rdp")
+    good = world.write().read_text()
+    keeping = world.keeping(time)
+    async with world.at_work(keeping):
+        await until(lambda: are(keeping, "fresh"))
+        for times, (what, (text, said)) in enumerate(BAD_EDITS.items(), 2):
+            if "credentials" not in text:
+                text += "\n[credentials.rdp]\nkind = 'rdp'\nusername = 'a'\npassword = 'env:P'\napp_key = 'k'\n"
+            world.path.write_bytes(text.encode(errors="surrogateescape"))
+            await until(lambda said=said: said in (keeping.status.config_error or ""), what)
+            assert "the one before goes on" in caplog.records[-1].getMessage()
+            time.passes(DUE)
+            await until(lambda times=times: of(keeping, "rdp").renewals == times, what)
+        assert "canary" not in caplog.text
+        world.path.write_text(good)
+        await until(lambda: keeping.status.config_error is None)
+    assert of(keeping, "rdp").failures == 0
+
+
+async def test_a_bug_in_reading_the_file_does_not_end_the_keeper(world, time, monkeypatch):
+    def bug(path):
+        raise ZeroDivisionError("unheard of")
+
+    world.rdp("rdp")
+    keeping = world.keeping(time)
+    async with world.at_work(keeping):
+        await until(lambda: are(keeping, "fresh"))
+        with monkeypatch.context() as patch:
+            patch.setattr(keeping_module, "read_config", bug)
+            world.write("# changed")
+            await until(lambda: "unexpected ZeroDivisionError" in (keeping.status.config_error or ""))
+        time.passes(DUE)
+        await until(lambda: of(keeping, "rdp").renewals == 2)
+
+
 async def test_a_file_is_read_when_it_has_rested(world, monkeypatch):
     world.rdp("rdp", publish=False)
     stamps = iter([1, 1, 2, 3, 3, 3, 4, None, None])
@@ -1018,6 +1114,10 @@ async def test_a_status_that_cannot_be_written_stops_nothing(world, server, tmp_
     async with world.at_work(keeping):
         await until(lambda: are(keeping, "fresh"))
     assert not (tmp_path / "nowhere").exists()
+    keeping = world.keeping()
+    keeping.config = attrs.evolve(keeping.config, status=tmp_path / "a\0b")
+    async with world.at_work(keeping):
+        await until(lambda: are(keeping, "fresh"))
 
 
 def test_whether_a_keeper_is_at_work():
@@ -1031,6 +1131,10 @@ def test_whether_a_keeper_is_at_work():
     assert not KeepStatus(config="x", written_at=silent).is_running, "its process id may be somebody else's by now"
     assert KeepStatus(config="x", host="elsewhere", pid=gone.pid).is_running
     assert not KeepStatus(config="x", host="elsewhere", pid=gone.pid, written_at=silent).is_running
+    assert KeepStatus(config="x", pid=gone.pid).has_died
+    assert KeepStatus(config="x", written_at=silent).has_died
+    assert not KeepStatus(config="x").has_died
+    assert not KeepStatus(config="x", pid=gone.pid, ended_at=now).has_died, "it was told to end"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Keep many credentials fresh: what `domokit keep` runs."""
 
-from domokit.workflows.keeping.config import KeepConfig, read_config, status_path
+from domokit.workflows.keeping.config import read_config, status_path
 from domokit.workflows.keeping.keeping import Finding, Keeping
+from domokit.workflows.keeping.settings import KeepConfig
 from domokit.workflows.keeping.status import CredentialStatus, KeepStatus, read_status
 
 __all__ = [

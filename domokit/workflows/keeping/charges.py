@@ -36,8 +36,8 @@ from domokit.oauth import (
     providers,
 )
 from domokit.stores import TokenStore
-from domokit.workflows.keeping.config import AccessTokenSettings, OAuthSettings, Publication
-from domokit.workflows.keeping.places import Places
+from domokit.workflows.keeping.places import Places, plain
+from domokit.workflows.keeping.settings import AccessTokenSettings, OAuthSettings, Publication
 from domokit.workflows.keeping.status import CredentialStatus
 from domokit.workflows.publication import find_account, publish_token
 from domokit.workflows.rotation import rotate_access_token
@@ -330,9 +330,9 @@ def _keeper(
         )
     if settings.kind == "rdp":
         return providers.rdp(
-            settings.username or "",
+            plain(settings.username, "username", secrets),
             secrets["password"],
-            settings.app_key if isinstance(settings.app_key, str) else secrets["app_key"].reveal(),
+            plain(settings.app_key, "app_key", secrets),
             scope=settings.scope,
             exclusive=settings.exclusive,
             options=options,
@@ -341,7 +341,7 @@ def _keeper(
         )
     if settings.kind == "domo":
         return providers.domo(
-            settings.client_id or "",
+            plain(settings.client_id, "client_id", secrets),
             secrets["client_secret"],
             scope=settings.scope or None,
             options=options,
@@ -350,7 +350,7 @@ def _keeper(
         )
     client = OAuthClient(
         settings.token_url or "",
-        settings.client_id,
+        plain(settings.client_id, "client_id", secrets),
         secrets.get("client_secret"),
         client_auth=settings.client_auth,
         scope=settings.scope or None,
@@ -367,5 +367,5 @@ def _grant(grant: str, settings: OAuthSettings, secrets: Mapping[str, Secret]) -
     if grant == "refresh_token":
         return RefreshGrant(secrets.get("refresh_token"), access_token=secrets.get("access_token"), params=params)
     if grant == "password":
-        return PasswordGrant(settings.username or "", secrets["password"], params=params)
+        return PasswordGrant(plain(settings.username, "username", secrets), secrets["password"], params=params)
     return ClientCredentialsGrant(params=params)

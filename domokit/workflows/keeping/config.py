@@ -38,157 +38,30 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 
 from domokit.auth import Instance
 from domokit.connection.options import origin_of
 from domokit.errors import InvalidInputError
-from domokit.oauth.client import ClientAuth, checked_endpoint, joined_scope
-from domokit.workflows.keeping.references import Reference
-from domokit.workflows.keeping.table import Table
+from domokit.oauth.client import checked_endpoint, joined_scope
+from domokit.workflows.keeping.references import Reference, path_from
+from domokit.workflows.keeping.settings import (
+    SECRET_OF,
+    AccessTokenSettings,
+    CredentialSettings,
+    InstanceSettings,
+    KeepConfig,
+    OAuthSettings,
+    Publication,
+    StoreSettings,
+)
+from domokit.workflows.keeping.table import Table, is_secret
 from domokit.workflows.token_account import PROVIDERS
 
 _OFTEN, _SELDOM = timedelta(minutes=1), timedelta(minutes=15)
 _MONTH = timedelta(days=30)
-
-
-@attrs.frozen(kw_only=True)
-class StoreSettings:
-    kind: str
-    path: Path | None = None
-    url: Reference | None = None
-    lease: timedelta = timedelta(seconds=30)
-    prefix: str = "domokit:"
-    service: str = "domokit"
-    encryption: Reference | None = None
-
-
-@attrs.frozen(kw_only=True)
-class InstanceSettings:
-    auth: str
-    instance: str | None
-    username: str | None = None
-    secret: Reference
-    client_id: str | None = None
-    base_url: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Publication:
-    """An account that others read the token from."""
-
-    instance: str
-    account: str | int
-    provider: str
-
-
-@attrs.frozen(kw_only=True)
-class OAuthSettings:
-    """A token of some provider; which fields count depends on the kind."""
-
-    kind: str
-    store: str
-    check_every: timedelta
-    publish: tuple[Publication, ...] = ()
-    token_url: str | None = None
-    client_id: str | None = None
-    client_secret: Reference | None = None
-    client_auth: ClientAuth = "basic"
-    scope: tuple[str, ...] = ()
-    grants: tuple[str, ...] = ()
-    username: str | None = None
-    password: Reference | None = None
-    access_token: Reference | None = None
-    refresh_token: Reference | None = None
-    issuer: str | None = None
-    user: str | None = None
-    app_key: str | Reference | None = None
-    exclusive: bool = True
-    params: Mapping[str, str | Reference] = attrs.field(factory=dict)
-
-    @property
-    def references(self) -> dict[str, Reference]:
-        """All that is given by reference, by the name of the field."""
-        found = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
-        found |= {f"params.{name}": value for name, value in self.params.items()}
-        return {name: value for name, value in found.items() if isinstance(value, Reference)}
-
-
-@attrs.frozen(kw_only=True)
-class AccessTokenSettings:
-    """An access token of Domo's own, to be rotated."""
-
-    kind: str = "access-token"
-    store: str
-    check_every: timedelta
-    instance: str
-    owner: str | int
-    name: str
-    duration: timedelta
-    min_remaining: timedelta
-    account: str | int
-    provider: str
-    keep_old_for: timedelta | None = None
-    allow_external_use: bool | None = None
-
-
-CredentialSettings = OAuthSettings | AccessTokenSettings
-
-
-@attrs.frozen(kw_only=True)
-class KeepConfig:
-    """A configuration as read.
-
-    path:         the file.
-    status:       where the keeper tells how it goes.
-    at_once:      renewals at the same time at most, of those that share provider, store and instances.
-    first_retry:  wait after a first failure; it doubles up to `last_retry`.
-    """
-
-    path: Path
-    status: Path
-    at_once: int
-    first_retry: timedelta
-    last_retry: timedelta
-    stores: Mapping[str, StoreSettings]
-    instances: Mapping[str, InstanceSettings]
-    credentials: Mapping[str, CredentialSettings]
-
-    def definition(self, name: str) -> tuple[Any, ...]:
-        """All that a credential depends on: if it is the same after a reload, it goes on undisturbed."""
-        settings = self.credentials[name]
-        return settings, self.stores[settings.store], *(self.instances[one] for one in self.instances_of(name))
-
-    def instances_of(self, name: str) -> list[str]:
-        """The instances that a credential needs."""
-        return [instance for _, instance in self._named_by(name)]
-
-    def check_names(self) -> None:
-        """Raises: InvalidInputError, if an instance that is named somewhere is not there, or cannot do what it must."""
-        named: list[tuple[str, str]] = []
-        for name, store in self.stores.items():
-            references = {"url": store.url, "encryption": store.encryption}
-            named += [
-                (f"stores.{name}.{field}", one.instance) for field, one in references.items() if one and one.instance
-            ]
-        for name in self.credentials:
-            named += [(f"credentials.{name}.{field}", instance) for field, instance in self._named_by(name)]
-        for where, instance in named:
-            if instance not in self.instances:
-                raise InvalidInputError(f"{where} names {instance!r}, which is not under [instances]")
-            if self.instances[instance].auth == "client" and not where.endswith("publish.instance"):
-                raise InvalidInputError(
-                    f"{where} names {instance!r}, which signs in as an API client and can only publish"
-                )
-
-    def _named_by(self, name: str) -> list[tuple[str, str]]:
-        """The fields of a credential that name instances, and which."""
-        settings = self.credentials[name]
-        if isinstance(settings, AccessTokenSettings):
-            return [("instance", settings.instance)]
-        references = [(field, one.instance) for field, one in settings.references.items() if one.instance]
-        return [*(("publish.instance", one.instance) for one in settings.publish), *references]
 
 
 def read_config(path: str | os.PathLike[str]) -> KeepConfig:
@@ -211,10 +84,13 @@ def status_path(path: str | os.PathLike[str]) -> Path:
         keeper = tomllib.loads(name.read_text(encoding="utf-8")).get("keeper")
     except OSError as error:
         raise InvalidInputError(f"{name} cannot be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     given = keeper.get("status") if isinstance(keeper, dict) else None
-    return name.parent / Path(given if isinstance(given, str) else _usual_status(name)).expanduser()
+    try:
+        return path_from(name.parent, given if isinstance(given, str) else _usual_status(name))
+    except InvalidInputError:
+        return name.with_name(_usual_status(name))
 
 
 def _usual_status(path: Path) -> str:
@@ -225,7 +101,7 @@ def _config(path: Path) -> KeepConfig | str:
     """The configuration, or what is wrong with it."""
     try:
         config = _read(Table(tomllib.loads(path.read_text(encoding="utf-8")), ""), path)
-        config.check_names()
+        config.check()
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
     except UnicodeDecodeError:
@@ -234,6 +110,8 @@ def _config(path: Path) -> KeepConfig | str:
         return f"{path} is not TOML: {error}"
     except InvalidInputError as error:
         return f"{path.name}: {error.message}"
+    except (ValueError, RecursionError):  # Python's own limits
+        return f"{path} is not TOML: a number in it is too long, or something is nested too deeply"
     return config
 
 
@@ -245,9 +123,7 @@ def _read(root: Table, path: Path) -> KeepConfig:
         stores["tokens"] = StoreSettings(kind="file", path=path.with_suffix(".tokens.json"))
     usual_store = _known_store(keeper, stores, next(iter(stores)))
     check_every = keeper.maybe_duration("check_every")
-    status = path.parent / Path(keeper.text("status", _usual_status(path))).expanduser()
-    if status in (path, *(store.path for store in stores.values())):
-        raise keeper.wrong("status", "is a file of its own, which the keeper overwrites")
+    status = keeper.path("status", path.parent, _usual_status(path))
     first_retry = keeper.duration("first_retry", timedelta(seconds=5))
     last_retry = keeper.duration("last_retry", timedelta(minutes=5))
     at_once = keeper.whole("at_once", 8)
@@ -289,7 +165,7 @@ def _store(table: Table, base: Path) -> StoreSettings:
     kind = table.choice("kind", ("file", "redis", "keyring"))
     settings = StoreSettings(kind=kind, encryption=table.maybe_secret("encryption"))
     if kind == "file":
-        settings = attrs.evolve(settings, path=base / Path(table.text("path")).expanduser())
+        settings = attrs.evolve(settings, path=table.path("path", base))
     elif kind == "redis":
         lease = table.duration("lease", settings.lease)
         prefix = table.text("prefix", settings.prefix)
@@ -301,16 +177,17 @@ def _store(table: Table, base: Path) -> StoreSettings:
 
 
 def _instance(table: Table) -> InstanceSettings:
-    auth = table.choice("auth", ("session", "access-token", "client"))
+    auth = table.choice("auth", tuple(SECRET_OF))
     instance = table.checked("instance", Instance.parse)
     if instance is None and auth != "client":
         raise table.wrong("instance", "is missing")
-    username = table.text("username") if auth == "session" else None
-    client_id = table.text("client_id") if auth == "client" else None
-    field = {"session": "password", "access-token": "access_token", "client": "client_secret"}[auth]
+    username = table.text_or_reference("username") if auth == "session" else None
+    client_id = table.text_or_reference("client_id") if auth == "client" else None
+    field = SECRET_OF[auth]
     secret = table.secret(field)
-    if secret.instance is not None:
-        raise table.wrong(field, "cannot be in an account: it is what opens accounts")
+    for name, one in {"username": username, "client_id": client_id, field: secret}.items():
+        if isinstance(one, Reference) and one.instance is not None:
+            raise table.wrong(name, "cannot be in an account: it is what opens accounts")
     base_url = table.checked("base_url", origin_of)
     table.done()
     return InstanceSettings(
@@ -349,7 +226,11 @@ def _scope(table: Table) -> tuple[str, ...]:
 
 
 def _endpoint(table: Table, name: str) -> str | None:
-    return table.checked(name, lambda url: checked_endpoint(url, "it"))
+    url = table.checked(name, lambda url: checked_endpoint(url, "it"))
+    for key, value in parse_qsl(urlsplit(url or "").query, keep_blank_values=True):
+        if is_secret(key, value):
+            raise table.wrong(name, f"has a secret in its query, {key[:60]!r}; give that by reference, in params")
+    return url
 
 
 def _alteryx(table: Table, common: dict[str, Any]) -> OAuthSettings:
@@ -364,7 +245,7 @@ def _alteryx(table: Table, common: dict[str, Any]) -> OAuthSettings:
 
 def _rdp(table: Table, common: dict[str, Any]) -> OAuthSettings:
     return OAuthSettings(
-        username=table.text("username"),
+        username=table.text_or_reference("username"),
         password=table.secret("password"),
         app_key=table.text_or_reference("app_key"),
         scope=_scope(table) or ("trapi",),
@@ -377,7 +258,7 @@ def _rdp(table: Table, common: dict[str, Any]) -> OAuthSettings:
 
 def _domo(table: Table, common: dict[str, Any]) -> OAuthSettings:
     return OAuthSettings(
-        client_id=table.text("client_id"),
+        client_id=table.text_or_reference("client_id"),
         client_secret=table.secret("client_secret"),
         scope=_scope(table),
         token_url=_endpoint(table, "token_url"),
@@ -394,6 +275,8 @@ def _oauth(table: Table, common: dict[str, Any]) -> OAuthSettings:
             raise table.wrong("grants", "knows refresh_token, password and client_credentials")
     if not grants:
         raise table.wrong("grants", "is missing: which ways to a token, in their order")
+    if len(set(grants)) < len(grants):
+        raise table.wrong("grants", "names one twice")
     token_url = _endpoint(table, "token_url")
     if token_url is None:
         raise table.wrong("token_url", "is missing")
@@ -402,12 +285,12 @@ def _oauth(table: Table, common: dict[str, Any]) -> OAuthSettings:
     if client_auth != "none":
         given["client_secret"] = table.secret("client_secret")
     if "password" in grants:
-        given |= {"username": table.text("username"), "password": table.secret("password")}
+        given |= {"username": table.text_or_reference("username"), "password": table.secret("password")}
     if "refresh_token" in grants:
         given |= _first_tokens(table)
     return OAuthSettings(
         token_url=token_url,
-        client_id=table.text("client_id"),
+        client_id=table.text_or_reference("client_id"),
         scope=_scope(table),
         grants=grants,
         user=table.maybe("user"),

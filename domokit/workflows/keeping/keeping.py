@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from random import uniform
 from typing import Any
 
@@ -15,9 +16,10 @@ from domokit._runtime import utc_now
 from domokit.auth import ClientOptions
 from domokit.errors import APIError, DomoError, InvalidInputError
 from domokit.workflows.keeping.charges import AccessTokenCharge, Charge, OAuthCharge
-from domokit.workflows.keeping.config import AccessTokenSettings, KeepConfig, OAuthSettings, read_config
+from domokit.workflows.keeping.config import read_config
 from domokit.workflows.keeping.places import Places
-from domokit.workflows.keeping.status import CredentialStatus, KeepStatus
+from domokit.workflows.keeping.settings import AccessTokenSettings, KeepConfig, OAuthSettings
+from domokit.workflows.keeping.status import CredentialStatus, KeepStatus, read_status
 
 log: logging.Logger = logging.getLogger("domokit.keep")
 
@@ -124,7 +126,8 @@ class Keeping:
     async def once(self, stop: anyio.Event | None = None) -> KeepStatus:
         """Look at every credential once, renew what is due before the next time, and return.
 
-        `check_every` tells when that is. When `stop` is set, no further one is begun.
+        `check_every` tells when that is. When `stop` is set, no further one is begun. The status file is written unless
+        it is that of a keeper at work, which will tell for itself what it finds.
         """
 
         async def look(charge: Charge, ahead: timedelta) -> None:
@@ -136,7 +139,7 @@ class Keeping:
                 for name, settings in self.config.credentials.items():
                     group.start_soon(look, self._charge(name), settings.check_every)
         finally:
-            await self._finish()
+            await self._finish(beside=True)
         return self.status
 
     # -- for ever
@@ -178,11 +181,16 @@ class Keeping:
         left = ", ".join(task.charge.name for task in tasks if not task.ended.is_set())
         log.error("still under way after %.0f s, and broken off: %s; token requests go on to their end", _DRAIN, left)
 
-    async def _finish(self) -> None:
+    async def _finish(self, *, beside: bool = False) -> None:
+        """Close what is open, and tell of the end.
+
+        beside:  whether the status may be another's, who is at work.
+        """
         with anyio.CancelScope(shield=True):
             await self._places.aclose()
             self.status.ended_at = utc_now()
-            await self._write_status()
+            if not (beside and await to_thread.run_sync(_is_told_by_another, self.config.status)):
+                await self._write_status()
 
     async def _keep(self, task: _Task) -> None:
         charge, failures = task.charge, 0
@@ -278,12 +286,16 @@ class Keeping:
 
     async def _reload(self, group: TaskGroup) -> None:
         """Go over to what the file says now; what is the same goes on undisturbed. What fails is tried at once."""
-        try:
-            config = await to_thread.run_sync(read_config, self.config.path)
-        except InvalidInputError as error:
+        found: list[KeepConfig] = []
+
+        async def read() -> None:
+            found.append(await to_thread.run_sync(read_config, self.config.path))
+
+        if (error := await _error_of(read)) is not None:
             self.status.config_error, self._changed = error.message, True
             log.error("the configuration is not reloaded, and the one before goes on: %s", error)
             return
+        (config,) = found
         self.status.config_error = None
         gone = [
             name
@@ -305,7 +317,7 @@ class Keeping:
 
     async def _begin_anew(self, tasks: list[_Task]) -> None:
         """Try at once what fails: somebody may have mended it, and told us so."""
-        await self._places.reread(sign_in=True)
+        await _error_of(lambda: self._places.reread(sign_in=True))
         for task in tasks:
             if task.charge.status.state == "failing":
                 task.charge.begin_anew()
@@ -324,8 +336,18 @@ class Keeping:
     async def _write_status(self) -> None:
         try:
             await to_thread.run_sync(self.status.write, self.config.status)
-        except OSError as error:
-            log.error("the status cannot be written to %s: %s", self.config.status, error.strerror)
+        except (OSError, ValueError) as error:
+            log.error("the status cannot be written to %s: %s", self.config.status, error)
+
+
+def _is_told_by_another(path: Path) -> bool:
+    try:
+        found = read_status(path)
+    except InvalidInputError:
+        return False
+    if found.is_running:
+        log.info("the status is left to keeper %d on %s, which is at work", found.pid, found.host)
+    return found.is_running
 
 
 async def _error_of(work: Callable[[], Awaitable[object]]) -> DomoError | None:

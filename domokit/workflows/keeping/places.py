@@ -10,8 +10,8 @@ from domokit._secrets import Secret
 from domokit.auth import AccessTokenAuth, Auth, ClientOptions, OAuthClientAuth, SessionAuth
 from domokit.errors import DomoError, InvalidInputError
 from domokit.stores import EncryptionKey, FileStore, KeyringStore, RedisStore, TokenStore
-from domokit.workflows.keeping.config import InstanceSettings, KeepConfig, StoreSettings
 from domokit.workflows.keeping.references import Reference
+from domokit.workflows.keeping.settings import InstanceSettings, KeepConfig, StoreSettings
 
 T = TypeVar("T", Auth, TokenStore)
 
@@ -108,19 +108,26 @@ class Places:
 
 
 def _references(settings: InstanceSettings | StoreSettings) -> dict[str, Reference]:
-    found = {field.name: getattr(settings, field.name) for field in attrs.fields(type(settings))}
-    if found.get("encryption") and found["encryption"].kind == "keyring":
+    found = settings.references
+    if "encryption" in found and found["encryption"].kind == "keyring":
         del found["encryption"]  # the key makes itself there, when it is first needed
-    return {name: value for name, value in found.items() if isinstance(value, Reference)}
+    return found
+
+
+def plain(value: str | Reference | None, name: str, secrets: Mapping[str, Secret]) -> str:
+    """A text that was written out, or given by reference under this name."""
+    return secrets[name].reveal() if isinstance(value, Reference) else value or ""
 
 
 def _auth(settings: InstanceSettings, secrets: Mapping[str, Secret], options: ClientOptions) -> Auth:
     options, secret = attrs.evolve(options, base_url=settings.base_url), secrets["secret"]
     if settings.auth == "client":
-        return OAuthClientAuth(settings.client_id or "", secret, domo_instance=settings.instance, options=options)
+        client_id = plain(settings.client_id, "client_id", secrets)
+        return OAuthClientAuth(client_id, secret, domo_instance=settings.instance, options=options)
     assert settings.instance is not None
     if settings.auth == "session":
-        return SessionAuth(settings.instance, settings.username or "", secret, options=options)
+        username = plain(settings.username, "username", secrets)
+        return SessionAuth(settings.instance, username, secret, options=options)
     return AccessTokenAuth(settings.instance, secret, options=options)
 
 
@@ -128,13 +135,19 @@ def _store(settings: StoreSettings, secrets: Mapping[str, Secret]) -> TokenStore
     key = None
     if settings.encryption is not None:
         given = secrets.get("encryption")
-        key = _key_in_keyring(settings.encryption) if given is None else EncryptionKey.from_callable(lambda: given)
+        key = _key_in_keyring(settings.encryption) if given is None else _key(given, str(settings.encryption))
     if settings.kind == "redis":
         lease = settings.lease.total_seconds()
         return RedisStore(secrets["url"], lease=lease, prefix=settings.prefix, encryption=key)
     if settings.kind == "keyring":
         return KeyringStore(settings.service, encryption=key)
     return FileStore(settings.path or Path(), encryption=key)
+
+
+def _key(given: Secret, where: str) -> EncryptionKey:
+    key = EncryptionKey(lambda: given, where)
+    key.seal(Secret(""), "check")  # what is no key is told now, not when a token is to be stored
+    return key
 
 
 def _key_in_keyring(reference: Reference) -> EncryptionKey:

@@ -12,7 +12,7 @@ from domokit._secrets import Secret
 from domokit.auth import Auth
 from domokit.entities.account_config import AbstractCredentialStore
 from domokit.entities.accounts import DomoAccount
-from domokit.errors import MissingCredentialError, StoreUnsafeError
+from domokit.errors import InvalidInputError, MissingCredentialError, StoreUnsafeError
 from domokit.stores.keyring import Keyring
 
 KINDS = ("env", "file", "keyring", "account")
@@ -105,8 +105,18 @@ def _from_env(name: str) -> Secret | None:
     return Secret(os.environ.get(name, "")) or None
 
 
+def path_from(base: Path, text: str) -> Path:
+    """A path as written in a file that is in `base`. Raises: InvalidInputError."""
+    if "\0" in text:
+        raise InvalidInputError("there is a NUL in it")
+    try:
+        return base / Path(text).expanduser()
+    except RuntimeError:
+        raise InvalidInputError(f"{text} is in the home of somebody who has none") from None
+
+
 def _from_file(base: Path, name: str) -> Secret | None:
-    path = base / Path(name).expanduser()
+    path = path_from(base, name)
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

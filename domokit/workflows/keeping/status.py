@@ -79,8 +79,13 @@ class KeepStatus:
                 pass  # it is another user's
         return utc_now() - self.written_at < _SILENT
 
+    @property
+    def has_died(self) -> bool:
+        """Whether it is not at work and was not told to end: it was killed, or its machine went down."""
+        return self.ended_at is None and not self.is_running
+
     def to_dict(self) -> dict[str, Any]:
-        return {**attrs.asdict(self), "is_running": self.is_running}
+        return {**attrs.asdict(self), "is_running": self.is_running, "has_died": self.has_died}
 
     def write(self, path: Path) -> None:
         """Replace the file, whole, readable for its owner only. Raises: OSError."""

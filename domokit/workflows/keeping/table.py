@@ -4,16 +4,26 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from domokit._secrets import is_secret_name
 from domokit.errors import InvalidInputError
-from domokit.workflows.keeping.references import KINDS, Reference
+from domokit.workflows.keeping.references import KINDS, Reference, path_from
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST = timedelta(days=36_500)
 _BY_REFERENCE = "is a secret and is given by reference: env:NAME, file:PATH, keyring:SERVICE/NAME or account:…"
+
+# Fields of a token request that are set already, from what else the credential says.
+_OF_THE_GRANT = frozenset(
+    ("grant_type", "client_id", "client_secret", "refresh_token", "username", "password", "scope")
+)
+_SECRET_ENDS = re.compile(r"(?:assertion|code|key)\Z", re.IGNORECASE)
+_RANDOM = re.compile(  # a JWT, or what no person would write: base64 and hexadecimal digits
+    r"eyJ[\w-]{8,}\..*|(?=.*\d)(?=.*[a-z])(?=.*[A-Z])[\w+/=~-]{32,}|[0-9a-fA-F]{32,}", re.DOTALL
+)
 
 
 class Table:
@@ -30,10 +40,10 @@ class Table:
         self.where = where
 
     def maybe(self, name: str) -> str | None:
-        """A text, or None where there is none."""
-        value = self._take(name)
-        if value is not None and (not isinstance(value, str) or not value.strip()):
-            raise self.wrong(name, "must be a text")
+        """A text, or None where there is none. Where a text is wanted, a reference would be taken for one."""
+        value = self._text(name)
+        if value is not None and Reference.parse(value) is not None:
+            raise self.wrong(name, "cannot be given by reference; write it out")
         return value
 
     def text(self, name: str, default: str | None = None) -> str:
@@ -75,7 +85,18 @@ class Table:
 
     def text_or_reference(self, name: str) -> str | Reference:
         """What some keep secret and others do not."""
-        return self._as_reference(name, self.text(name))
+        value = self._text(name)
+        if value is None:
+            raise self._missing(name)
+        return self._as_reference(name, value)
+
+    def path(self, name: str, base: Path, default: str | None = None) -> Path:
+        """A file; relative to `base`."""
+        value = self.text(name, default)
+        try:
+            return path_from(base, value)
+        except InvalidInputError as error:
+            raise self.wrong(name, f"will not do: {error.message}") from None
 
     def duration(self, name: str, default: timedelta) -> timedelta:
         """'90s', '10m', '1h', '7d'; a bare number would leave the unit to guesses."""
@@ -115,6 +136,10 @@ class Table:
             raise self._missing(name)
         if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
             raise self.wrong(name, "must be a name or a number")
+        if isinstance(value, int) and value < 1:
+            raise self.wrong(name, "must be a name or a number above 0")
+        if isinstance(value, str) and Reference.parse(value) is not None:
+            raise self.wrong(name, "cannot be given by reference; write it out")
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
@@ -149,11 +174,13 @@ class Table:
         return {str(key): Table(one, f"{self._path(name)}.{key}") for key, one in value.items()}
 
     def params(self, name: str) -> dict[str, str | Reference]:
-        """Texts by name; those with the name of a secret by reference."""
+        """Texts by name; those that are secrets by reference."""
         inner = self.table(name)
-        found = {key: inner._as_reference(key, inner.text(key)) for key in list(inner._members)}
+        found = {key: inner.text_or_reference(key) for key in list(inner._members)}
         for key, value in found.items():
-            if is_secret_name(key) and not isinstance(value, Reference):
+            if key.lower() in _OF_THE_GRANT:
+                raise inner.wrong(key, "is not one of the further fields: the credential has a place for it")
+            if isinstance(value, str) and is_secret(key, value):
                 raise inner.wrong(key, _BY_REFERENCE)
         return found
 
@@ -173,6 +200,14 @@ class Table:
         self._asked.append(name)
         return self._members.pop(name, None)
 
+    def _text(self, name: str) -> str | None:
+        value = self._take(name)
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            raise self.wrong(name, "must be a text")
+        if value is not None and value != value.strip():
+            raise self.wrong(name, "must be a text without blanks around it")
+        return value
+
     def _as_reference(self, name: str, text: str) -> str | Reference:
         found = Reference.parse(text)
         if found is None and text.strip().startswith(tuple(f"{kind}:" for kind in KINDS)):
@@ -181,6 +216,11 @@ class Table:
 
     def _path(self, name: str) -> str:
         return f"{self.where}.{name}" if self.where else name
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a field of a form, or of a query, is a secret by its name or by its looks."""
+    return is_secret_name(name) or _SECRET_ENDS.search(name) is not None or _RANDOM.fullmatch(value) is not None
 
 
 def _near(name: str, choices: Sequence[str]) -> str:
