@@ -129,7 +129,9 @@ class _File:
             raise InvalidDataError("the header of the CSV file is not UTF-8", hint=USE_UTF8) from None
         names = self._table(row, None).column_names
         if not all(name.strip() for name in names):
-            raise InvalidInputError("a column of the CSV file has no name", hint="Is there a header? Else header=False.")
+            raise InvalidInputError(
+                "a column of the CSV file has no name", hint="Is there a header? Else header=False."
+            )
         return names
 
     def _texts(self, piece: bytes, rows: int) -> pa.RecordBatch:
