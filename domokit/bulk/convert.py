@@ -4,7 +4,7 @@ Columns are found by name: as written, else without regard to upper and lower ca
 
     STRING    takes everything in its text form
     LONG      takes integers, and floats and decimals that are whole
-    DOUBLE    takes all numbers, as they are
+    DOUBLE    takes all numbers, as they are; those from 2⁵³ on only if a float has their digits
     DECIMAL   takes all numbers; floats by their shortest decimal form
     DATE      takes dates, and timestamps at midnight
     DATETIME  takes timestamps and dates
@@ -12,10 +12,11 @@ Columns are found by name: as written, else without regard to upper and lower ca
 
 And for the values:
 
-    NaN is NULL. Infinity is refused.
+    NaN is NULL. Infinity is refused. Floats have the fewest digits that tell them from others of their width.
     Timestamps with a zone are moved to UTC, or to `time_zone`, and written without it; those without are not touched.
     Fractions of seconds are kept to microseconds; finer ones are cut off (towards the past).
-    Years are 1 to 9999.
+    Times that become text have as many digits of a second as they need themselves, whatever stands beside them.
+    Years are 1 to 9999. Text is UTF-8.
 
 What does not fit raises InvalidDataError, which names column and row but never the value.
 """
@@ -24,13 +25,15 @@ What does not fit raises InvalidDataError, which names column and row but never 
 # pyright: reportUnknownParameterType=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from domokit.bulk.decimals import check_size
+from domokit.bulk.decimals import check_size, number_of
 from domokit.bulk.schema import Column, Schema, SchemaDiff
 from domokit.bulk.types import DECIMAL, is_text, plain_type
 from domokit.errors import InvalidDataError, InvalidInputError, SchemaMismatchError
@@ -38,6 +41,7 @@ from domokit.errors import InvalidDataError, InvalidInputError, SchemaMismatchEr
 WIDE_DECIMAL = pa.decimal256(76, 38)
 # Up to this many digits after the point Arrow never writes an exponent.
 PLAIN_SCALE = 6
+_SAFE_INTEGER = 2.0**53  # up to here a float holds every integer
 
 _INTO = {
     "STRING": {"LONG", "DOUBLE", "DECIMAL", "DATE", "DATETIME"},
@@ -56,9 +60,9 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 Values = Any
 
 
-def is_convertible(kind: str, target: str) -> bool:
-    """Whether data of one Domo type may go into a column of another. The values decide: see the module."""
-    return kind == target or target in _INTO.get(kind, ())
+def is_convertible(column: Column, target: str) -> bool:
+    """Whether data of this column may go into one of another Domo type. The values decide: see the module."""
+    return column.type == target or (target in _INTO.get(column.type, ()) and not column.holds)
 
 
 def check(data: Schema, target: Schema) -> SchemaDiff:
@@ -67,16 +71,16 @@ def check(data: Schema, target: Schema) -> SchemaDiff:
     Differences of upper and lower case count as none. Types that can be converted are no difference either; a value
     that then does not fit (such as 1.5 for a LONG) raises InvalidDataError when it is met.
     """
-    found = {one.name: source.type for one, source in _pairs(data, target)}
+    found = {one.name: source for one, source in _pairs(data, target)}
     taken = {source.name for _, source in _pairs(data, target)}
     order = [data.names.index(source.name) for _, source in _pairs(data, target)]
     return SchemaDiff(
         added=tuple(one for one in data if one.name not in taken),
         removed=tuple(one for one in target if one.name not in found),
         changed=tuple(
-            (one.name, one.type, found[one.name])
+            (one.name, one.type, f"{source.type} of {source.holds}" if source.holds else source.type)
             for one in target
-            if one.name in found and not is_convertible(found[one.name], one.type)
+            if (source := found.get(one.name)) is not None and not is_convertible(source, one.type)
         ),
         is_reordered=order != sorted(order),
     )
@@ -84,8 +88,10 @@ def check(data: Schema, target: Schema) -> SchemaDiff:
 
 def typed_as(data: Schema, wanted: Schema) -> Schema:
     """The columns of the data, with the types that are wanted wherever they can be converted."""
-    types = {source.name: one.type for one, source in _pairs(data, wanted) if is_convertible(source.type, one.type)}
-    return Schema(Column(one.name, types.get(one.name, one.type)) for one in data)
+    types = {source.name: one.type for one, source in _pairs(data, wanted) if is_convertible(source, one.type)}
+    return Schema(
+        one if types.get(one.name, one.type) == one.type else Column(one.name, types[one.name]) for one in data
+    )
 
 
 def check_time_zone(time_zone: str | None) -> None:
@@ -94,7 +100,7 @@ def check_time_zone(time_zone: str | None) -> None:
         try:
             if not time_zone:
                 raise pa.ArrowInvalid
-            _without_zone(pa.array([0], pa.timestamp("s", "UTC")), time_zone)
+            _moved(pa.array([0], pa.timestamp("s", "UTC")), time_zone)
         except pa.ArrowException:
             raise InvalidInputError(
                 f"{time_zone!r} is no time zone that is known here", hint="Pass an IANA name, such as 'Europe/Berlin'."
@@ -162,6 +168,9 @@ def settled(values: Values) -> Values:
     if isinstance(kind, pa.DictionaryType):
         return settled(values.dictionary_decode())
     if isinstance(kind, pa.RunEndEncodedType):
+        if isinstance(kind.value_type, pa.DictionaryType):  # which Arrow cannot decode by itself
+            runs = pa.RunEndEncodedArray.from_arrays(values.run_ends, settled(values.values))
+            values = runs.slice(values.offset, len(values))
         return settled(pc.run_end_decode(values))
     if pa.types.is_string_view(kind):
         try:
@@ -177,6 +186,22 @@ def same_numbers(numbers: Values, floats: Values) -> Values:
     Raises: pyarrow.ArrowInvalid where a number is beyond 38 digits on either side of the point.
     """
     return pc.equal(numbers.cast(WIDE_DECIMAL), floats.cast(pa.string()).cast(WIDE_DECIMAL))
+
+
+def check_digits(numbers: Values, floats: Values, name: str, first_row: int, hint: str = "") -> None:
+    """Refuses numbers (given as integers, decimals or text) from 2⁵³ on of which the float has other digits."""
+    largest = pc.max(pc.abs(floats)).as_py()
+    if largest is None or largest < _SAFE_INTEGER:
+        return
+    doubtful = pc.greater_equal(pc.abs(floats), _SAFE_INTEGER)
+    with suppress(pa.ArrowInvalid):  # where one is too long to be compared like that
+        doubtful = pc.and_(doubtful, pc.invert(same_numbers(numbers, floats)))
+    for place in pc.indices_nonzero(doubtful).to_pylist():
+        number, near = numbers[place].as_py(), floats[place].as_py()
+        number = number_of(number) if isinstance(number, str) else number
+        if number is not None and number not in (Decimal(near), Decimal(repr(near))):
+            what = "a number with more digits than a float can hold"
+            raise InvalidDataError(f"column {name!r}, row {first_row + place}: {what}", hint=hint)
 
 
 def _pairs(data: Schema, target: Schema) -> list[tuple[Column, Column]]:
@@ -219,17 +244,23 @@ def _converted(values: Values, column: Column, time_zone: str | None, first_row:
     if types.is_null(kind):
         return values.cast(pa.string())
     if is_text(kind):
+        fitted(values, lambda part: part.validate(full=True), column.name, "text that is not UTF-8", first_row)
         if column.type == "STRING":
             return values
         values = _parsed(values, column, time_zone, first_row)
     elif types.is_floating(kind):
         values = _finite(values, column, first_row)
     elif types.is_timestamp(kind):
-        values = _in_years(_without_zone(values, time_zone), column, first_row)
+        values = _in_years(_without_zone(_to_micros(values), column, time_zone, first_row), column, first_row)
+    elif types.is_time(kind):
+        values = _in_a_day(values, column, first_row)
     elif types.is_decimal(kind):
         values = _plain_decimals(values, column, first_row)
     elif types.is_date(kind):
-        values = _in_years(values, column, first_row).cast(pa.date32())
+        whole = "a time of day that a DATE cannot hold"
+        values = fitted(
+            _in_years(values, column, first_row), lambda part: part.cast(pa.date32()), column.name, whole, first_row
+        )
     return _fit(values, column, first_row)
 
 
@@ -243,7 +274,11 @@ def _fit(values: Values, column: Column, first_row: int) -> Values:
             return fitted(values, lambda part: part.cast(pa.int64()), name, "an integer beyond 64 bits", first_row)
         case "LONG" if types.is_floating(kind) or types.is_decimal(kind):
             return fitted(values, lambda part: part.cast(pa.int64()), name, "not a whole number", first_row)
-        case "DOUBLE" if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        case "DOUBLE" if types.is_integer(kind) or types.is_decimal(kind):
+            if types.is_decimal(kind) or kind.bit_width == 64:
+                check_digits(values, values.cast(pa.float64(), safe=False), name, first_row)
+            return values
+        case "DOUBLE" if types.is_floating(kind):
             return values
         case "DECIMAL" if types.is_integer(kind) or types.is_decimal(kind):
             return values
@@ -261,7 +296,7 @@ def _fit(values: Values, column: Column, first_row: int) -> Values:
         case "DATETIME" if types.is_date(kind):
             return values.cast(pa.timestamp("s"))
         case "STRING" if types.is_timestamp(kind) or types.is_time(kind):
-            return _without_zeros(values)
+            return _shortest(values)
         case "STRING" if types.is_duration(kind):
             return _iso_durations(values)
         case "STRING":
@@ -287,7 +322,9 @@ def _parsed(values: Values, column: Column, time_zone: str | None, first_row: in
     parsed = fitted(values, parse, column.name, what, first_row)
     match column.type:
         case "DOUBLE":
-            return _finite(parsed, column, first_row)
+            finite = _finite(parsed, column, first_row)
+            check_digits(values, finite, column.name, first_row)
+            return finite
         case "DATE" | "DATETIME":
             return _in_years(parsed, column, first_row)
         case "DECIMAL":
@@ -315,7 +352,7 @@ def _parse(texts: Values, kind: str, time_zone: str | None) -> Values:
             except pa.ArrowInvalid:
                 has_zone = pc.match_substring_regex(texts, _HAS_ZONE)
                 none = pa.scalar(None, texts.type)
-                aware = _without_zone(_parse_times(pc.if_else(has_zone, texts, none), "UTC"), time_zone)
+                aware = _moved(_parse_times(pc.if_else(has_zone, texts, none), "UTC"), time_zone)
                 naive = _parse_times(pc.if_else(has_zone, none, texts), None)
                 return pc.coalesce(aware, naive)
 
@@ -351,26 +388,47 @@ def _finite(values: Values, column: Column, first_row: int) -> Values:
     return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
 
 
-def _without_zone(values: Values, time_zone: str | None) -> Values:
+def _to_micros(values: Values) -> Values:
+    """Timestamps with no digits beyond microseconds: those are cut off, towards the past."""
+    kind = values.type
+    if kind.unit != "ns":
+        return values
+    target = pa.timestamp("us", kind.tz)
+    try:
+        return values.cast(target)
+    except pa.ArrowInvalid:
+        ticks = values.view(pa.int64())
+        micros = pc.divide(ticks, 1_000)  # towards zero; floor_temporal fails near the first nanosecond there is
+        is_past = pc.less(ticks, pc.multiply(micros, 1_000))
+        return pc.subtract(micros, is_past.cast(pa.int64())).view(target)
+
+
+def _without_zone(values: Values, column: Column, time_zone: str | None, first_row: int) -> Values:
     kind = values.type
     if kind.tz is None:
         return values
+    # Far out, the shift itself would wrap around.
+    _in_years(values.view(pa.timestamp(kind.unit)), column, first_row, slack=86_400)
+    return _moved(values, time_zone)
+
+
+def _moved(values: Values, time_zone: str | None) -> Values:
+    """Timestamps with a zone as what clocks show in this one, in UTC if it is None."""
+    unit = values.type.unit
     if time_zone is None:
-        return values.view(pa.timestamp(kind.unit))
-    return pc.local_timestamp(values.view(pa.timestamp(kind.unit, time_zone)))
+        return values.view(pa.timestamp(unit))
+    return pc.local_timestamp(values.view(pa.timestamp(unit, time_zone)))
 
 
-def _in_years(values: Values, column: Column, first_row: int) -> Values:
-    """Dates or timestamps, none of them outside of the years 1 to 9999."""
+def _in_years(values: Values, column: Column, first_row: int, *, slack: int = 0) -> Values:
+    """Dates or timestamps, none of them outside of the years 1 to 9999 by more than `slack` seconds."""
     kind = values.type
-    if kind == pa.timestamp("ns"):
-        return values  # they reach from 1677 to 2262
     numbers = values.view(pa.int32() if kind == pa.date32() else pa.int64())
     if kind == pa.date32():
         low, high = _FIRST // 86_400, _LAST // 86_400
     else:
         scale = 1_000 if kind == pa.date64() else _PER_SECOND[kind.unit]
-        low, high = _FIRST * scale, _LAST * scale + scale - 1
+        low, high = (_FIRST - slack) * scale, (_LAST + slack) * scale + scale - 1
     found = pc.min_max(numbers).as_py()
     if found["min"] is None or (found["min"] >= low and found["max"] <= high):
         return values
@@ -379,18 +437,32 @@ def _in_years(values: Values, column: Column, first_row: int) -> Values:
     return values
 
 
+def _in_a_day(values: Values, column: Column, first_row: int) -> Values:
+    """Times of day, to microseconds, none of them beyond midnight."""
+    unit = values.type.unit
+    ticks = values.view(pa.int32() if unit in ("s", "ms") else pa.int64())
+    bad = pc.or_(pc.less(ticks, 0), pc.greater_equal(ticks, 86_400 * _PER_SECOND[unit]))
+    refuse(values, bad, column.name, "a time beyond 24 hours", first_row)
+    return values.cast(pa.time64("us"), safe=False) if unit == "ns" else values
+
+
 def _without_zeros(values: Values) -> Values:
-    """Timestamps or times of day in the coarsest unit that holds them, which is how many digits are written."""
+    """Timestamps or times of day in the coarsest unit that holds them all, which is how many digits are written."""
     is_time = pa.types.is_time(values.type)
-    units = ("s", "ms", "us", "ns")
-    for unit in units[: min(3, units.index(values.type.unit) + 1)]:
+    for unit in ("s", "ms", "us"):
         try:
             return values.cast(_clock(unit) if is_time else pa.timestamp(unit))
         except pa.ArrowInvalid:
             continue
-    if is_time:
-        return values.cast(pa.time64("us"), safe=False)
-    return pc.floor_temporal(values, unit="microsecond").cast(pa.timestamp("us"))
+    return values
+
+
+def _shortest(values: Values) -> Values:
+    """The same as text, each with as many digits as it needs itself, for text is compared with text."""
+    values = _without_zeros(values)
+    if values.type.unit == "s":
+        return values
+    return pc.ascii_rtrim(pc.ascii_rtrim(values.cast(pa.string()), "0"), ".")
 
 
 def _clock(unit: str) -> pa.DataType:
@@ -404,7 +476,7 @@ def _iso_durations(values: Values) -> Values:
     ticks = values.view(pa.int64())
     seconds = pc.divide(ticks, _PER_SECOND[unit])  # towards zero
     rest = pc.abs(pc.subtract(ticks, pc.multiply(seconds, _PER_SECOND[unit])))
-    text = pc.abs(seconds).cast(pa.string())
+    text = pc.utf8_ltrim(seconds.cast(pa.string()), "-")  # abs would not do for the least of all
     if digits:
         fraction = pc.utf8_rtrim(pc.utf8_lpad(rest.cast(pa.string()), digits, "0"), "0")
         text = pc.if_else(pc.equal(rest, 0), text, pc.binary_join_element_wise(text, fraction, "."))

@@ -14,10 +14,14 @@ TYPES: frozenset[str] = frozenset({"STRING", "LONG", "DOUBLE", "DECIMAL", "DATE"
 
 @attrs.frozen
 class Column:
-    """One column: its name, and its type in Domo's words (STRING, LONG, DOUBLE, DECIMAL, DATE or DATETIME)."""
+    """One column: its name, and its type in Domo's words (STRING, LONG, DOUBLE, DECIMAL, DATE or DATETIME).
+
+    holds:  what a STRING column of data holds where that is no text, such as 'bool'.
+    """
 
     name: str
     type: str
+    holds: str = attrs.field(default="", eq=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.name} {self.type}"
@@ -64,8 +68,7 @@ class Schema(Sequence[Column]):
             raise InvalidInputError("a DataSet needs at least one column")
         seen: dict[str, Column] = {}
         for column in self.columns:
-            if not column.name.strip():
-                raise InvalidInputError("a column has no name")
+            check_name(column.name)
             if column.type not in TYPES:
                 raise InvalidInputError(
                     f"column {column.name!r} cannot be {column.type!r}; Domo has {', '.join(sorted(TYPES))}"
@@ -137,6 +140,20 @@ class SchemaDiff:
         lines += [f"- {column}" for column in self.removed]
         lines += [f"~ {name} {before} -> {after}" for name, before, after in self.changed]
         return "; ".join(lines)
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidInputError unless Domo can have a column of this name, and give it back."""
+    if not name.strip():
+        raise InvalidInputError("a column has no name")
+    if name.startswith("\ufeff"):
+        raise InvalidInputError(
+            f"the name of column {name!r} begins with a byte order mark", hint="Rename it; is it of a file's beginning?"
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"the name of column {name!r} is no Unicode text") from None
 
 
 def _column(value: Mapping[str, Any]) -> Column:

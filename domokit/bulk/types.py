@@ -9,7 +9,7 @@ From Arrow to Domo (`schema_of`):
     booleans                         STRING: 'true' and 'false', for Domo has no boolean
     dates                            DATE
     timestamps                       DATETIME, without a zone; see `domokit.bulk.convert`
-    times of day                     STRING: '17:05:00', with as many digits of a second as the batch needs
+    times of day                     STRING: '17:05:00', '17:05:00.25', with the digits of a second that it needs
     durations                        STRING: 'PT90.5S', ISO 8601 in seconds
     nothing but nulls                STRING
 
@@ -58,7 +58,13 @@ def schema_of(arrow: pa.Schema) -> Schema:
     """
     if twice := sorted(name for name, count in Counter(arrow.names).items() if count > 1):
         raise InvalidInputError(f"there are several columns {twice[0]!r}", hint="Rename all of them but one.")
-    return Schema.of([Column(field.name, domo_type(field.type, field.name)) for field in arrow])
+    return Schema.of([_column(field.name, field.type) for field in arrow])
+
+
+def _column(name: str, kind: pa.DataType) -> Column:
+    domo, plain = domo_type(kind, name), plain_type(kind)
+    is_other = domo == "STRING" and not is_text(plain) and not pa.types.is_null(plain)
+    return Column(name, domo, holds=str(plain) if is_other else "")
 
 
 def domo_type(kind: pa.DataType, name: str) -> str:

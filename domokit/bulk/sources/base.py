@@ -25,7 +25,7 @@ class Source:
 
     schema:         their columns in Domo's types. Batches have these columns, in Arrow types that convert to them.
     rows:           how many, if that is known before reading.
-    nbytes:         about how many bytes they take in memory or in the file, if known: for a progress bar.
+    nbytes:         about how many bytes they take, if known: of CSV, if they come from a CSV file, else in memory.
     is_repeatable:  whether `batches()` can be called again and gives the same rows in the same batches.
     """
 

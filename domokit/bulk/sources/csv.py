@@ -3,7 +3,7 @@
 An empty cell that is not quoted is NULL, and so is an unquoted \\N, which is how Domo's exports write it; a quoted
 empty cell is an empty text (but NULL in a column that is not STRING).
 
-Without a schema the types are those of the first block of about 2 MB, and only what comes back the same is made
+Without a schema the types are those of the first piece of about 2 MB, and only what comes back the same is made
 anything but text: LONG without leading zeros or '+', DOUBLE with all its digits held by a float (trailing zeros do
 not count), DATE as 2024-01-31, DATETIME as 2024-01-31 17:05:00 (or with a T, and up to six digits of a second). A
 later cell that is of another form is refused.
@@ -12,25 +12,23 @@ later cell that is of another form is refused.
 # Arrow brings no types.
 # pyright: reportUnknownParameterType=false, reportAttributeAccessIssue=false
 
-import csv
-import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from domokit.bulk.convert import Values, convert, refuse, same_numbers, typed_as
+from domokit.bulk.convert import Values, convert, fitted, refuse, same_numbers, typed_as
 from domokit.bulk.schema import Column, Schema
 from domokit.bulk.sources.base import Source
-from domokit.bulk.sources.text import USE_UTF8, not_damaged, without_mark
+from domokit.bulk.sources.pieces import BadRow, Cutter
+from domokit.bulk.sources.text import MARK, USE_UTF8, not_damaged
 from domokit.bulk.types import schema_of
 from domokit.errors import InvalidDataError, InvalidInputError
 
-_BLOCK = 2 * 1024 * 1024
-_HEAD = 1024 * 1024  # the header must end within
 _FORMS = {
     "LONG": r"^(?:0|-?[1-9][0-9]{0,18})$",
     "DOUBLE": r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$",
@@ -45,127 +43,145 @@ def open_csv(
     open_it: Callable[[], Any], schema: Schema | None, time_zone: str | None, *, header: bool, delimiter: str
 ) -> Source:
     """Raises: InvalidInputError, InvalidDataError."""
-    if len(delimiter) != 1:
-        raise InvalidInputError("the delimiter of a CSV file is one character")
-    head = _head(open_it)
-    if header:
-        names = _header(head, delimiter)
-        if names is None and schema is not None:
-            return Source(schema, lambda: iter(()))
-    elif schema is None:
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+        raise InvalidInputError("the delimiter of a CSV file is one ASCII character, and no quote")
+    if not header and schema is None:
         raise InvalidInputError("a CSV file without a header needs schema=, which has the names of its columns")
-    else:
-        names = schema.names
-    if not names:
-        raise InvalidInputError("the CSV file is empty", hint="Pass schema= for data that may have no rows.")
-    text = schema_of(pa.schema([(name, pa.string()) for name in names]))
-    has_rows = bool(head) and (not header or _has_more(head, delimiter))
-
-    def texts() -> Iterator[pa.RecordBatch]:
-        return _texts(open_it, names, header=header, delimiter=delimiter) if has_rows else iter(())
-
+    file = _File(open_it, delimiter, None if header or schema is None else schema.names)
+    with closing(file.texts()) as reading:
+        first = next(reading, None)
+    text = schema_of(pa.schema([(name, pa.string()) for name in file.names]))
     if schema is not None:
-        types = typed_as(text, schema)
+        found = typed_as(text, schema)
+    elif first is not None:
+        found = Schema(Column(name, _type(first.column(name))) for name in file.names)
+    else:
+        found = text
 
-        def read() -> Iterator[pa.RecordBatch]:
-            first_row = 1
-            for batch in texts():
-                yield convert(batch, types, time_zone=time_zone, first_row=first_row)
-                first_row += batch.num_rows
-
-        return Source(types, read)
-
-    opening = texts()
-    first = next(opening, None)
-    if close := getattr(opening, "close", None):
-        close()
-    found = text if first is None else Schema(Column(name, _type(first.column(name))) for name in names)
-
-    def read_strictly() -> Iterator[pa.RecordBatch]:
+    def read() -> Iterator[pa.RecordBatch]:
         first_row = 1
-        for batch in texts():
-            for column in found:
-                _check_form(batch.column(column.name), column, first_row)
-            yield convert(batch, found, first_row=first_row)
+        for batch in file.texts():
+            if schema is None:
+                for column in found:
+                    _check_form(batch.column(column.name), column, first_row)
+            yield convert(batch, found, time_zone=time_zone, first_row=first_row)
             first_row += batch.num_rows
 
-    return Source(found, read_strictly)
+    return Source(found, read)
 
 
-def _head(open_it: Callable[[], Any]) -> bytes:
-    head = b""
-    with not_damaged(), open_it() as stream:
-        while len(head) < _HEAD and (more := bytes(stream.read(_HEAD - len(head)))):
-            head += more
-    return without_mark(head)
+class _File:
+    """A file as rows of text.
 
+    names:  of its columns, once the header was read; of a file without a header they are given.
+    """
 
-def _header(head: bytes, delimiter: str) -> list[str] | None:
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # else a character is cut off by the end of the head
-            text = head[: error.start].decode()
-            if "\n" not in text:
-                raise _not_utf8() from None
-        text = head[: error.start].decode()
-    names = next((row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row), None)
-    if names and any(not name.strip() for name in names):
-        raise InvalidInputError("a column of the CSV file has no name", hint="Is there a header? Else header=False.")
-    return names
+    def __init__(self, open_it: Callable[[], Any], delimiter: str, names: list[str] | None) -> None:
+        self._open = open_it
+        self._delimiter = delimiter
+        self._cutter = Cutter(delimiter)
+        self._has_header = names is None
+        self.names = names or []
 
+    def texts(self) -> Generator[pa.RecordBatch, None, None]:
+        """Raises: InvalidDataError."""
+        rows = 0
+        try:
+            with not_damaged(), self._open() as stream:
+                for piece in self._pieces(stream):
+                    batch = self._texts(piece, rows)
+                    rows += batch.num_rows
+                    yield batch
+        except BadRow as bad:
+            row = rows + self._texts(bad.before, rows).num_rows + 1
+            hint = "A double quote inside a quoted cell is written twice."
+            raise InvalidDataError(f"row {row}: {bad.what}", hint=hint) from None
 
-def _has_more(head: bytes, delimiter: str) -> bool:
-    """Whether anything follows the header: pyarrow takes a file that ends with it, without a newline, for broken."""
-    rows = csv.reader(io.StringIO(head.decode(errors="replace"), newline=""), delimiter=delimiter)
-    return any(row for place, row in enumerate(row for row in rows if row) if place) or len(head) >= _HEAD
+    def _pieces(self, stream: Any) -> Iterator[bytes]:
+        """Without the header. Raises: InvalidDataError if there should be one and is none; BadRow."""
+        pieces = self._cutter.pieces(stream)
+        if self._has_header:
+            try:
+                piece = next(pieces, b"")
+            except BadRow as bad:
+                if not bad.before.strip(b"\r\n"):
+                    raise InvalidDataError(f"the header of the CSV file has {bad.what}") from None
+                bad.before = self._headless(bad.before)
+                raise
+            yield self._headless(piece)
+        yield from pieces
 
+    def _headless(self, piece: bytes) -> bytes:
+        start = len(piece) - len(piece.lstrip(b"\r\n"))
+        end = self._cutter.end_of_first_row(piece, start)
+        if start == end:
+            raise InvalidDataError(
+                "the CSV file is empty, it has not even a header",
+                hint="To load no rows, pass a file that has a header, or an empty list with schema=.",
+            )
+        self.names = self._names_in(piece[start:end])
+        return piece[end:]
 
-def _texts(open_it: Callable[[], Any], names: list[str], *, header: bool, delimiter: str) -> Iterator[pa.RecordBatch]:
-    """The cells as text."""
-    rows = 0
-    try:
-        with not_damaged(), open_it() as stream:
-            reader = pyarrow.csv.open_csv(
-                stream,
-                pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK, column_names=None if header else names),
-                pyarrow.csv.ParseOptions(
-                    delimiter=delimiter,
-                    newlines_in_values=True,
-                    # In a single column, a blank line is a row: NULL.
-                    ignore_empty_lines=len(names) > 1,
-                ),
+    def _names_in(self, row: bytes) -> list[str]:
+        try:
+            row.decode()
+        except UnicodeDecodeError:
+            raise InvalidDataError("the header of the CSV file is not UTF-8", hint=USE_UTF8) from None
+        names = self._table(row, None).column_names
+        if not all(name.strip() for name in names):
+            raise InvalidInputError(
+                "a column of the CSV file has no name", hint="Is there a header? Else header=False."
+            )
+        return names
+
+    def _texts(self, piece: bytes, rows: int) -> pa.RecordBatch:
+        """Whole rows, behind so many others."""
+        try:
+            return self._cells(piece, pa.string())
+        except pa.ArrowInvalid as error:
+            said = str(error)
+        if "UTF8" in said:
+            for name, column in zip(self.names, self._cells(piece, pa.binary()).columns, strict=True):
+                fitted(column, lambda part: part.cast(pa.string()), name, "text that is not UTF-8", rows + 1, USE_UTF8)
+        if found := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", said):
+            raise InvalidDataError(
+                f"row {rows + int(found[1])} has {found[3]} cells, and the columns are {found[2]}",
+                hint="Cells that hold a comma, a double quote or a newline must be in double quotes.",
+            )
+        raise InvalidDataError(f"the CSV file cannot be read after row {rows}")
+
+    def _cells(self, piece: bytes, kind: pa.DataType) -> pa.RecordBatch:
+        if piece:
+            table = self._table(
+                piece,
+                self.names,
                 pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string()),
+                    column_types=dict.fromkeys(self.names, kind),
                     null_values=["", "\\N"],
                     strings_can_be_null=True,
                     quoted_strings_can_be_null=False,
                 ),
             )
-            for batch in reader:
-                rows += batch.num_rows
-                yield batch
-    except pa.ArrowInvalid as error:
-        raise _meaning(str(error), rows, header=header) from None
+            if table.num_rows:
+                return table.to_batches()[0]
+        return pa.record_batch([pa.array([], kind) for _ in self.names], names=self.names)
 
-
-def _meaning(said: str, rows: int, *, header: bool) -> InvalidDataError:
-    """An error of pyarrow, without the cells that it quotes."""
-    where = f"after row {rows}" if rows else "near the beginning"
-    if "UTF8" in said:
-        return _not_utf8()
-    if found := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", said):
-        return InvalidDataError(
-            f"row {int(found[1]) - header} has {found[3]} cells, and the columns are {found[2]}",
-            hint="Cells that hold a comma, a double quote or a newline must be in double quotes.",
+    def _table(self, piece: bytes, names: list[str] | None, options: Any = None) -> pa.Table:
+        if piece.startswith(MARK):
+            piece = MARK + piece  # the parser takes one off, and this one belongs to a cell
+        if not piece.endswith((b"\n", b"\r")):
+            piece += b"\n"
+        return pyarrow.csv.read_csv(
+            pa.BufferReader(piece),
+            pyarrow.csv.ReadOptions(use_threads=False, block_size=len(piece), column_names=names),
+            pyarrow.csv.ParseOptions(
+                delimiter=self._delimiter,
+                newlines_in_values=True,
+                # In a single column, a blank line is a row: NULL.
+                ignore_empty_lines=names is None or len(names) > 1,
+            ),
+            options,
         )
-    if "straddling" in said:
-        return InvalidDataError(f"a row {where} is longer than {_BLOCK} bytes, or a double quote is never closed")
-    return InvalidDataError(f"the CSV file cannot be read {where}")
-
-
-def _not_utf8() -> InvalidDataError:
-    return InvalidDataError("the CSV file is not UTF-8", hint=USE_UTF8)
 
 
 def _type(texts: Values) -> str:

@@ -1,7 +1,8 @@
 """Files: what they hold is found by `format`, else by the name, else by the first bytes.
 
 A path is opened anew for every reading. A file object is read from where it stands, and is not closed; it must give
-bytes. Both are repeatable, file objects only if they can seek. Text is UTF-8, with or without a byte order mark.
+bytes. Both are repeatable, file objects only if they can seek; Parquet, which is read from its end, needs that. Text
+is UTF-8, with or without a byte order mark.
 """
 
 # Arrow brings no types.
@@ -9,6 +10,8 @@ bytes. Both are repeatable, file objects only if they can seek. Text is UTF-8, w
 
 import io
 import os
+import reprlib
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +22,7 @@ from domokit.bulk.schema import Schema
 from domokit.bulk.sources.base import Source, rows_at_once
 from domokit.bulk.sources.csv import open_csv
 from domokit.bulk.sources.ndjson import open_ndjson
-from domokit.bulk.sources.text import not_damaged
+from domokit.bulk.sources.text import MARK, filled, not_damaged
 from domokit.bulk.types import schema_of
 from domokit.errors import InvalidDataError, InvalidInputError
 
@@ -63,68 +66,103 @@ def open_file(
                 source = _of_parquet(file)
             case _:
                 source = _of_arrow(file)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if not _is_of_data(error):
+            raise
         raise InvalidDataError(f"this is no {kind} file that can be read ({type(error).__name__})") from None
-    source.nbytes = source.nbytes or file.nbytes
+    if kind in ("csv", "tsv") and not file.is_packed():
+        source.nbytes = file.nbytes
     source.is_repeatable = file.is_repeatable
+    file.begin()
     if kind in ("parquet", "arrow") and schema is not None:
         source = source.typed(schema, time_zone)
     return source
 
 
 class File:
-    """A path, a binary file object or bytes, as something to open more than once."""
+    """A path, a binary file object or bytes, as something to open more than once.
 
-    def __init__(self, name: str, open_it: Callable[[], Any], nbytes: int | None, *, is_repeatable: bool) -> None:
+    begin:  to be called when enough was looked at: what cannot be opened again is from then on read to its end.
+    """
+
+    def __init__(
+        self, name: str, open_it: Callable[[], Any], nbytes: int | None, begin: Callable[[], None] | None = None
+    ) -> None:
         self.name = name
         self.open = open_it
         self.nbytes = nbytes
-        self.is_repeatable = is_repeatable
+        self.is_repeatable = begin is None
+        self.begin = begin or (lambda: None)
 
     @classmethod
     def of(cls, data: Any) -> "File":
         if isinstance(data, (bytes, bytearray, memoryview)):
             content = pa.py_buffer(data)
-            return cls("", lambda: pa.BufferReader(content), content.size, is_repeatable=True)
+            return cls("", lambda: pa.BufferReader(content), content.size)
         if isinstance(data, (str, os.PathLike)):
-            path = Path(os.fsdecode(data))
-            if not path.is_file():
-                reason = "is a directory" if path.is_dir() else "is not there"
-                raise InvalidInputError(
-                    f"the file {str(path)!r} {reason}", hint="For a directory, pass pyarrow.dataset.dataset(path)."
-                )
-            return cls(path.name, lambda: pa.OSFile(str(path)), path.stat().st_size, is_repeatable=True)
+            return cls._of_path(Path(os.fsdecode(data)))
         return cls._of_object(data)
+
+    @classmethod
+    def _of_path(cls, path: Path) -> "File":
+        hint = ""
+        try:
+            facts = path.stat()
+            if stat.S_ISREG(facts.st_mode):
+                path.open("rb").close()
+                return cls(path.name, lambda: pa.OSFile(str(path)), facts.st_size)
+            reason = "is no file"
+            if path.is_dir():
+                reason, hint = "is a directory", "For a directory, pass pyarrow.dataset.dataset(path)."
+        except FileNotFoundError:
+            reason = "is not there"
+        except (OSError, ValueError) as error:
+            reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise InvalidInputError(f"the file {reprlib.repr(str(path))} {reason}", hint=hint)
 
     @classmethod
     def _of_object(cls, data: Any) -> "File":
         if isinstance(data, io.TextIOBase):
             raise InvalidInputError("the file is open as text", hint="Open it as bytes: open(path, 'rb').")
+        if getattr(data, "closed", False) is True:
+            raise InvalidInputError("the file is closed")
+        if getattr(data, "readable", lambda: True)() is False:
+            raise InvalidInputError("the file is not open for reading", hint="Open it with open(path, 'rb').")
         name = getattr(data, "name", "")
         name = os.path.basename(name) if isinstance(name, str) else ""
         if getattr(data, "seekable", lambda: False)():
             start = data.tell()
+            nbytes = data.seek(0, os.SEEK_END) - start
+            data.seek(start)
 
             def again() -> Any:
                 data.seek(start)
                 return pa.PythonFile(_Borrowed(data, start), mode="r")
 
-            return cls(name, again, None, is_repeatable=True)
+            return cls(name, again, nbytes)
         once = _Peeked(data)
-        return cls(name, once.restarted, None, is_repeatable=False)
+        return cls(name, once.restarted, None, once.begin)
 
     def head(self, size: int = 8) -> bytes:
         stream = self.open()
         try:
-            return bytes(stream.read(size))
+            return filled(stream, size)
         finally:
             stream.close()
 
+    def is_packed(self) -> bool:
+        return self.head(2) == b"\x1f\x8b"
+
     def open_text(self) -> Any:
         """The bytes of a text file, decompressed if they are gzip."""
-        if self.head(2) == b"\x1f\x8b":
-            return pa.CompressedInputStream(self.open(), "gzip")
-        return self.open()
+        return pa.CompressedInputStream(self.open(), "gzip") if self.is_packed() else self.open()
+
+    def check_can_seek(self) -> None:
+        if not self.is_repeatable:
+            raise InvalidInputError(
+                "a file of this format is read from its end, and this one cannot seek",
+                hint="Write it to a file and pass that, or pass the bytes.",
+            )
 
 
 class _Borrowed(io.RawIOBase):
@@ -153,12 +191,14 @@ class _Borrowed(io.RawIOBase):
 class _Peeked(io.RawIOBase):
     """A file object that cannot seek: what is read before the real reading begins is kept and given again."""
 
-    _KEEP = 16 * 1024 * 1024
-
     def __init__(self, file: Any) -> None:
         self._file = file
-        self._kept: bytearray | None = bytearray()
+        self._kept: bytearray | None = bytearray()  # None: the real reading has gone beyond it
+        self._is_begun = False
         self._at = 0
+
+    def begin(self) -> None:
+        self._is_begun = True
 
     def restarted(self) -> Any:
         if self._kept is None:
@@ -178,7 +218,7 @@ class _Peeked(io.RawIOBase):
             self._at += len(found)
             return found
         fresh = _bytes(self._file.read(size))
-        if len(kept) + len(fresh) > self._KEEP:
+        if self._is_begun and fresh:
             self._kept = None
         else:
             kept += fresh
@@ -225,7 +265,7 @@ def _format(file: File, format: str | None) -> str:  # noqa: A002
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return "arrow"
     with not_damaged(), file.open_text() as text:
-        start = bytes(text.read(1024)).removeprefix(b"\xef\xbb\xbf").lstrip()
+        start = filled(text, 1024).removeprefix(MARK).lstrip()
     if start.startswith(b"["):
         raise InvalidInputError(
             "this looks like one JSON array, which cannot be read piece by piece",
@@ -237,6 +277,7 @@ def _format(file: File, format: str | None) -> str:  # noqa: A002
 def _of_parquet(file: File) -> Source:
     import pyarrow.parquet as parquet  # slow to load
 
+    file.check_can_seek()
     with parquet.ParquetFile(file.open()) as opened:
         facts, arrow = opened.metadata, opened.schema_arrow
         nbytes = sum(facts.row_group(group).total_byte_size for group in range(facts.num_row_groups))
@@ -249,13 +290,15 @@ def _of_parquet(file: File) -> Source:
         with parquet.ParquetFile(file.open(), pre_buffer=False, buffer_size=1 << 20) as opened:
             yield from opened.iter_batches(batch_size=rows, use_threads=False)
 
-    return Source(schema_of(arrow), read, rows=facts.num_rows, nbytes=nbytes)
+    return Source(schema_of(arrow), lambda: _sound(read()), rows=facts.num_rows, nbytes=nbytes)
 
 
 def _of_arrow(file: File) -> Source:
     def open_it() -> Any:
-        is_file = file.head(6) == b"ARROW1"
-        return pa.ipc.open_file(file.open()) if is_file else pa.ipc.open_stream(file.open())
+        if file.head(6) == b"ARROW1":
+            file.check_can_seek()
+            return pa.ipc.open_file(file.open())
+        return pa.ipc.open_stream(file.open())
 
     def read() -> Iterator[pa.RecordBatch]:
         with open_it() as opened:
@@ -267,4 +310,21 @@ def _of_arrow(file: File) -> Source:
 
     with open_it() as opened:
         arrow = opened.schema
-    return Source(schema_of(arrow), read)
+    return Source(schema_of(arrow), lambda: _sound(read()))
+
+
+def _sound(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    try:
+        for batch in batches:
+            rows += batch.num_rows
+            yield batch
+    except (pa.ArrowException, OSError) as error:
+        if not _is_of_data(error):
+            raise
+        raise InvalidDataError(f"the file is damaged, or cut off, after row {rows}") from None
+
+
+def _is_of_data(error: Exception) -> bool:
+    """Whether it is what the file holds that is wrong, and not the disk or the network."""
+    return getattr(error, "errno", None) is None

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from domokit.bulk.convert import fitted, settled
+from domokit.bulk.schema import check_name
 from domokit.bulk.sources.base import Source, rows_at_once
 from domokit.bulk.sources.rows import common_type
 from domokit.bulk.types import schema_of
@@ -117,6 +118,8 @@ def _of_pandas(data: Any) -> Source:
         *(_column(data, place) for place in range(data.shape[1])),
     ]
     rows = len(data)
+    for name in names:
+        check_name(name)
     types = [_pandas_type(get(0, rows), name) for get, name in zip(columns, names, strict=True)]
     arrow = pa.schema(list(zip(names, types, strict=True)))
     schema = schema_of(arrow)

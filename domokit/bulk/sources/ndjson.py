@@ -10,21 +10,24 @@ missing are NULL. Integers beyond 64 bits are refused, unless the schema says DE
 
 import re
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from domokit.bulk.convert import WIDE_DECIMAL, convert, refuse, same_numbers, typed_as
+from domokit.bulk.convert import WIDE_DECIMAL, check_digits, convert, fitted, refuse, typed_as
+from domokit.bulk.decimals import check_size
 from domokit.bulk.schema import Schema
 from domokit.bulk.sources.base import Source
-from domokit.bulk.sources.text import not_damaged, without_mark
+from domokit.bulk.sources.text import filled, not_damaged, without_mark
 from domokit.bulk.types import is_text, schema_of
 from domokit.errors import InvalidDataError, InvalidInputError
 
 _BLOCK = 4 * 1024 * 1024
 _SAFE_INTEGER = 2.0**53
+_WRAPS = 5e38  # from here on WIDE_DECIMAL may wrap around
 _HINT = "Pass schema=, with the types that all of the file fits."
 
 
@@ -55,9 +58,11 @@ def open_ndjson(open_it: Callable[[], Any], schema: Schema | None, time_zone: st
         for block in _blocks(open_it):
             table = _with_columns(_parse(block, types, first_row), found)
             for column in found:
-                # Who says DOUBLE takes the nearest float.
-                if schema is None or column.type != "DOUBLE":
-                    _check_digits(block, column.name, table.column(column.name), types, first_row)
+                values = table.column(column.name).combine_chunks()
+                if pa.types.is_floating(values.type):
+                    _check_digits(block, column.name, values, types, first_row)
+                elif column.type == "DECIMAL":
+                    _check_size(block, column.name, types, first_row)
             for batch in table.combine_chunks().to_batches():
                 yield convert(batch, found, time_zone=time_zone, first_row=first_row)
                 first_row += batch.num_rows
@@ -77,7 +82,7 @@ def _blocks(open_it: Callable[[], Any]) -> Generator[bytes, None, None]:
     with not_damaged(), open_it() as stream:
         rest = b""
         is_first = True
-        while more := bytes(stream.read(_BLOCK)):
+        while more := filled(stream, _BLOCK):
             if is_first:
                 more, is_first = without_mark(more), False
             end = more.rfind(b"\n") + 1
@@ -100,21 +105,35 @@ def _parse(block: bytes, types: dict[str, pa.DataType], first_row: int) -> pa.Ta
     return table
 
 
-def _check_digits(block: bytes, name: str, values: Any, types: dict[str, pa.DataType], first_row: int) -> None:
+def _check_digits(block: bytes, name: str, floats: Any, types: dict[str, pa.DataType], first_row: int) -> None:
     """Refuses integers that came as floats because they are too long for an integer, and lost digits."""
-    if not pa.types.is_floating(values.type):
-        return
-    floats = values.combine_chunks()
     largest = pc.max(pc.abs(floats)).as_py()
     if largest is None or not largest >= _SAFE_INTEGER:
         return
+    # What is larger has digits enough only if it was written as a float is.
+    floats = pc.if_else(pc.less(pc.abs(floats), _WRAPS), floats, pa.scalar(None, floats.type))
     try:
         numbers = _read(block, {**types, name: WIDE_DECIMAL}, first_row).column(name).combine_chunks()
-        same = same_numbers(numbers, floats)
-    except (InvalidDataError, pa.ArrowInvalid):
+    except InvalidDataError:
         return  # so large or so small that only floats are written like that
-    what = "a number with more digits than a float can hold"
-    refuse(floats, pc.invert(same), name, what, first_row, "Pass schema= that says DECIMAL, or write it as text.")
+    check_digits(numbers, floats, name, first_row, "Pass schema= that says DECIMAL, or write it as text.")
+
+
+def _check_size(block: bytes, name: str, types: dict[str, pa.DataType], first_row: int) -> None:
+    """Refuses numbers that are too large for DECIMAL: the parser lets those wrap around that have an exponent."""
+    if not pc.match_substring_regex(pa.scalar(block), r"[0-9.][eE]\+?[0-9][0-9]").as_py():
+        return
+    what = "a number with too many digits for DECIMAL"
+    for kind in (pa.float64(), pa.string()):  # one of them, for the column has one type
+        with suppress(InvalidDataError):
+            values = _read(block, {**types, name: kind}, first_row).column(name).combine_chunks()
+            break
+    else:
+        return
+    if kind == pa.string():
+        fitted(values, lambda part: check_size(part, WIDE_DECIMAL), name, what, first_row)
+    else:
+        refuse(values, pc.greater_equal(pc.abs(values), _WRAPS), name, what, first_row)
 
 
 def _read(block: bytes, types: dict[str, pa.DataType], first_row: int) -> pa.Table:

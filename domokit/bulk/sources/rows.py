@@ -2,7 +2,8 @@
 
 The columns are all keys, in the order in which they first appear; a key that a row lacks is NULL. A column has one
 type: that of its values. Integers and floats make floats, integers and decimals make decimals, NaN counts as
-missing. Anything else that is mixed is refused, and so are integers beyond 64 bits: Domo could not give them back.
+missing; numpy's narrow floats stay narrow among themselves, as in a frame. Anything else that is mixed is refused, and
+so are integers beyond 64 bits: Domo could not give them back.
 """
 
 # Arrow brings no types.
@@ -17,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from domokit.bulk.convert import fitted
-from domokit.bulk.schema import Schema
+from domokit.bulk.schema import Schema, check_name
 from domokit.bulk.sources.base import Source, rows_at_once
 from domokit.bulk.types import arrow_type, schema_of
 from domokit.errors import InvalidDataError, InvalidInputError
@@ -34,6 +35,7 @@ _KINDS: tuple[type, ...] = (
     datetime.time,
     datetime.timedelta,
 )
+_NARROW = {"float16", "float32"}  # of numpy
 _ARROW: Mapping[type, pa.DataType] = {
     bool: pa.bool_(),
     int: pa.int64(),
@@ -75,6 +77,8 @@ def table_of(
         keys.update(dict.fromkeys(row))
     if odd := [key for key in keys if not isinstance(key, str)]:
         raise InvalidInputError(f"column names are texts, not {type(odd[0]).__name__}")
+    for key in keys:
+        check_name(key)
     there = {key.casefold() for key in keys}
     keys.update(dict.fromkeys(name for name in known if name.casefold() not in there))
     if not keys:
@@ -110,8 +114,21 @@ def common_type(values: Sequence[Any], name: str) -> pa.DataType:
     kind = next(iter(found), None)
     if kind is None:
         return pa.null()
+    return _arrow_type(kind, [one for one in values if kinds[type(one)] is kind], name)
+
+
+def _arrow_type(kind: type, values: Sequence[Any], name: str) -> pa.DataType:
+    if kind is float and any(type(one).__name__ in _NARROW for one in values):
+        is_narrow = all(type(one).__name__ in _NARROW or math.isnan(one) for one in values)
+        return pa.float32() if is_narrow else pa.float64()
+    if kind is datetime.timedelta and any(getattr(one, "nanoseconds", 0) for one in values):  # pandas has them
+        return pa.duration("ns")
+    if kind is datetime.time and any(one.tzinfo is not None for one in values):
+        raise InvalidDataError(
+            f"column {name!r} holds times of day with a zone", hint="Make them datetimes, or take the zone off."
+        )
     if kind is datetime.datetime:
-        zones = {one.utcoffset() is not None for one in values if kinds[type(one)] is kind}
+        zones = {one.utcoffset() is not None for one in values}
         if len(zones) > 1:
             raise InvalidDataError(
                 f"column {name!r} holds times with and without a zone", hint="Give all of them a zone, or none."

@@ -1,6 +1,7 @@
 """Iterators of batches: frames, tables, lists of dicts, or dicts.
 
-The first batch says which columns there are; the later ones are converted to them, unless `schema` says better.
+The first batch says which columns there are; the later ones are converted to them, unless `schema` says better. But
+text is not parsed for a column of which only the first batch says that it is a number or a time: "007" is no 7 then.
 They can be read once only.
 """
 
@@ -23,14 +24,16 @@ from typing import Any
 import anyio.to_thread
 import pyarrow as pa
 
-from domokit.bulk.convert import convert, typed_as
+from domokit.bulk.convert import convert, refuse, typed_as
 from domokit.bulk.schema import Schema
 from domokit.bulk.sources.base import Source
 from domokit.bulk.sources.frames import open_frame
 from domokit.bulk.sources.rows import source_of, table_of
+from domokit.bulk.types import is_text, plain_type
 from domokit.errors import InvalidInputError
 
 _ROWS = 10_000  # dicts that come one by one, to a batch
+_HINT = "Pass schema=, with the types that all of the data fits."
 
 
 def open_iterator(data: Iterable[Any], schema: Schema | None, time_zone: str | None) -> Source:
@@ -97,9 +100,16 @@ class _Batches:
         assert found is not None
         self.schema = found if schema is None else typed_as(found, schema)
         self._known = found.names
+        said = {one.casefold() for one in schema.names} if schema is not None else set()
+        self._guessed = {one.name.casefold(): one for one in self.schema if one.name.casefold() not in said}
 
     def of(self, item: Any) -> Iterator[pa.RecordBatch]:
         for batch in self._opened(item, self._known).read():  # type: ignore[union-attr]
+            for field, values in zip(batch.schema, batch.columns, strict=True):
+                column = self._guessed.get(field.name.casefold())
+                if column is not None and column.type != "STRING" and is_text(plain_type(field.type)):
+                    what = f"text in a column that began as {column.type}"
+                    refuse(values, values.is_valid(), column.name, what, self._first_row, _HINT)
             yield convert(batch, self.schema, time_zone=self._time_zone, first_row=self._first_row)
             self._first_row += batch.num_rows
 
@@ -114,34 +124,36 @@ class _Batches:
         )
 
 
-def _groups(iterator: Iterator[Any]) -> Generator[Any, None, None]:
-    """Batches as they are, dicts gathered to lists; no empty lists, which have no columns."""
-    rows: list[Any] = []
-    for item in iterator:
+class _Gathering:
+    """Dicts to lists, batches as they are, in the order they come; no empty lists, which have no columns."""
+
+    def __init__(self) -> None:
+        self._rows: list[Any] = []
+
+    def add(self, item: Any) -> list[Any]:
+        """The groups that are complete with it."""
         if isinstance(item, Mapping):
-            rows.append(item)
-            if len(rows) == _ROWS:
-                yield rows
-                rows = []
-        elif not _is_empty_list(item):
-            yield item
-    if rows:
-        yield rows
+            self._rows.append(item)
+            return self.rest() if len(self._rows) == _ROWS else []
+        is_empty_list = isinstance(item, (list, tuple)) and not item
+        return self.rest() if is_empty_list else [*self.rest(), item]
+
+    def rest(self) -> list[Any]:
+        rows, self._rows = self._rows, []
+        return [rows] if rows else []
+
+
+def _groups(iterator: Iterator[Any]) -> Generator[Any, None, None]:
+    gathering = _Gathering()
+    for item in iterator:
+        yield from gathering.add(item)
+    yield from gathering.rest()
 
 
 async def _async_groups(iterator: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    rows: list[Any] = []
+    gathering = _Gathering()
     async for item in iterator:
-        if isinstance(item, Mapping):
-            rows.append(item)
-            if len(rows) == _ROWS:
-                yield rows
-                rows = []
-        elif not _is_empty_list(item):
-            yield item
-    if rows:
-        yield rows
-
-
-def _is_empty_list(item: Any) -> bool:
-    return isinstance(item, (list, tuple)) and not item
+        for group in gathering.add(item):
+            yield group
+    for group in gathering.rest():
+        yield group

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from domokit.errors import InvalidDataError
 
@@ -16,12 +17,25 @@ def without_mark(start: bytes) -> bytes:
     return start.removeprefix(MARK)
 
 
+def filled(stream: Any, size: int) -> bytes:
+    """So many bytes, less only at the end of the stream: pipes give what is there at the moment."""
+    found = bytes(stream.read(size))
+    if not found or len(found) == size:
+        return found
+    parts = [found]
+    left = size - len(found)
+    while left and (more := bytes(stream.read(left))):
+        parts.append(more)
+        left -= len(more)
+    return b"".join(parts)
+
+
 @contextmanager
-def not_damaged() -> Generator[None, None, None]:
+def not_damaged(what: str = "the compressed file") -> Generator[None, None, None]:
     """Errors of decompressing become InvalidDataError; those of the disk or the network stay what they are."""
     try:
         yield
     except OSError as error:
         if error.errno is not None:
             raise
-        raise InvalidDataError("the compressed file is damaged, or cut off") from error
+        raise InvalidDataError(f"{what} is damaged, or cut off") from error
