@@ -54,7 +54,7 @@ async def copy(stream: Stream, file: IO[bytes], watch: Watch, *, with_header: bo
             if len(data) > LONGEST_ROW:
                 raise too_long()
             is_last = await gather(source, data, 2 * len(data))
-        if data == BOM:
+        if not data.removeprefix(BOM):
             data.clear()
         if stream.has_header and not data and not stream.may_be_empty:
             raise no_header()

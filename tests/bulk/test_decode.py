@@ -621,7 +621,7 @@ def test_more_digits_than_the_type_of_a_decimal_has():
     long = [Decimal("0.12345678901234567890"), Decimal("12345678901234567890.5"), None]
     with pytest.raises(InvalidDataError, match=r"row 1, column 'v' has more digits.*Pass types") as caught:
         of_numbers("DECIMAL", *long)
-    kind = eval(caught.value.hint.partition(": ")[2].rstrip("}."), {"pa": pa})  # noqa: S307
+    kind = eval(caught.value.hint.partition(": ")[2].rstrip("}."), {"pa": pa})
     assert of_numbers("DECIMAL", long[0], types={"v": kind}) == long[:1]
     assert of_numbers("DECIMAL", *long, is_wide=True) == long
     assert of_numbers("DECIMAL", Decimal("1.5"), is_wide=True) == [Decimal("1.5")]
