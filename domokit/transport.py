@@ -8,6 +8,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping, Sequence, Set
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from decimal import Decimal
 from types import UnionType
 from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlencode
@@ -80,6 +81,7 @@ class Route:
     changes:     whether it changes anything on the other side; by default all but GET do.
     repeatable:  whether sending it twice does no harm; by default GET, PUT, DELETE and what changes nothing.
     retried:     the statuses after which it is sent again, if that does no harm.
+    exact:       whether numbers with a fraction or an exponent come as `Decimal`, with every digit, and not as floats.
     accept:      what to ask for instead of JSON, such as 'image/png'.
     errors:      what odd statuses of this endpoint mean.
     """
@@ -98,6 +100,7 @@ class Route:
     retried: Set[int] = attrs.field(default=RETRIED_STATUSES, kw_only=True, repr=False)
     accept: str | None = attrs.field(default=None, kw_only=True)
     may_be_empty: bool = attrs.field(default=False, kw_only=True)
+    exact: bool = attrs.field(default=False, kw_only=True)
     errors: Mapping[int, Callable[..., APIError]] = attrs.field(factory=dict, kw_only=True, repr=False)
 
     def __str__(self) -> str:
@@ -191,7 +194,9 @@ async def send(
     )
     if route.returns is None or (route.may_be_empty and not response.content.strip()):
         return None
-    return response.content if route.returns is bytes else decode(asked, response, route.returns)
+    if route.returns is bytes:
+        return response.content
+    return decode(asked, response, route.returns, number=Decimal if route.exact else None)
 
 
 class Streamed:

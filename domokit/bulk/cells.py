@@ -3,7 +3,10 @@
 # Arrow brings no types.
 # pyright: reportUnknownParameterType=false, reportAttributeAccessIssue=false
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +14,10 @@ import pyarrow.compute as pc
 
 from domokit.bulk.decimals import check_size, number_of
 from domokit.bulk.schema import Column, Schema
-from domokit.bulk.types import arrow_schema
+from domokit.bulk.types import DECIMAL, arrow_schema
 from domokit.errors import DomoDecodeError, IncompleteDataError, InvalidDataError, InvalidInputError
+
+_PLAIN_DIGITS = 400  # more than any column has room for; a number of a billion zeros is a short text
 
 
 class BadCell(Exception):
@@ -27,7 +32,8 @@ class BadCell(Exception):
 def convert(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """Texts (as bytes) as values. Blanks around them, a zone of UTC, a midnight behind a DATE are tolerated.
 
-    A timestamp with a zone takes them as UTC. Nothing is rounded.
+    A timestamp with a zone takes them as UTC. Nothing is rounded, but for the digits that a float has no room for;
+    what is beyond the range of a float is refused.
 
     Raises: BadCell.
     """
@@ -74,6 +80,8 @@ def bad_cell_error(bad: BadCell, name: str, kind: pa.DataType, row: int) -> Inva
 _WORDS: Mapping[pa.DataType, str] = {
     pa.int64(): "whole number of 64 bits",
     pa.float64(): "number",
+    pa.float32(): "number, or one beyond the range of its type",
+    pa.float16(): "number, or one beyond the range of its type",
     pa.date32(): "date (2024-03-19)",
     pa.timestamp("us"): "date and time (2024-03-19T18:49:02)",
 }
@@ -105,7 +113,18 @@ def _plain(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
             return texts.cast(pa.timestamp(kind.unit)).cast(kind)
         if kind.unit in ("s", "ms"):  # a fraction that is all zeros is welcome
             return texts.cast(pa.timestamp("us")).cast(kind)
+    if pa.types.is_floating(kind):
+        return _in_range(texts, texts.cast(kind))
     return texts.cast(kind)
+
+
+def _in_range(texts: pa.ChunkedArray, floats: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The floats. Raises ArrowInvalid, if one is infinite, or zero, that is not in the text."""
+    wide = floats.cast(pa.float64())
+    for suspects, number in ((pc.is_inf(wide), r"\d"), (pc.equal(wide, 0), r"^[^eE]*[1-9]")):
+        if pc.any(suspects).as_py() and pc.any(pc.match_substring_regex(texts.filter(suspects), number)).as_py():
+            raise pa.ArrowInvalid("beyond the range")
+    return floats
 
 
 def _tidied(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
@@ -146,14 +165,20 @@ def _first_bad(cells: pa.ChunkedArray, attempt: Callable[[pa.ChunkedArray], obje
 # -- answers of the query endpoint
 
 
-def from_query_json(answer: Mapping[str, Any], types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
+def from_query_json(
+    answer: Mapping[str, Any], types: Mapping[str, pa.DataType] | None = None, *, is_wide: bool = False
+) -> pa.Table:
     """The table in an answer of Domo's query endpoint (columns, metadata, rows), typed by its metadata.
+
+    Numbers with a fraction should come as `Decimal`: a float has lost digits of a DECIMAL already.
 
     Such an answer stands in memory as a whole, first as text and then as Python objects: some 100 bytes a cell. It is
     for some 100,000 rows; for more, have the answer as CSV.
 
+    is_wide:  whether a DECIMAL with more digits than its type holds gets a wider type.
     Raises: DomoDecodeError, if it is no such answer; IncompleteDataError, if it has fewer rows than it says;
-            InvalidDataError, for a value that is not of the type it is said to be.
+            InvalidDataError, for a value that is not of the type it is said to be; InvalidInputError, if several
+            columns have the same name.
     """
     schema, rows = _parts_of(answer)
     said = answer.get("numRows")
@@ -161,22 +186,33 @@ def from_query_json(answer: Mapping[str, Any], types: Mapping[str, pa.DataType] 
         raise IncompleteDataError(f"{len(rows):,} rows came where {said:,} were due")
     arrow = arrow_schema(schema, types)
     columns: list[pa.ChunkedArray] = []
-    for place, field in enumerate(arrow):
-        cells = pa.chunked_array([pa.array([_text(row[place]) for row in rows], pa.binary())])
+    for place, (column, field) in enumerate(zip(schema, arrow, strict=True)):
+        text = _float_text if column.type == "DOUBLE" else _text
+        cells = pa.chunked_array([pa.array([text(row[place]) for row in rows], pa.binary())])
         try:
             columns.append(convert(cells, field.type))
-        except BadCell as caught:
-            bad = caught
-        else:
             continue
-        raise bad_cell_error(bad, field.name, field.type, bad.row + 1)
-    return pa.Table.from_arrays(columns, schema=arrow)
+        except BadCell as caught:
+            bad, kind = caught, field.type
+        if is_wide and kind == DECIMAL:
+            kind = pa.decimal256(76, max(_scale(row[place]) for row in rows))
+            try:
+                columns.append(convert(cells, kind))
+                continue
+            except BadCell as caught:
+                bad = caught
+        raise bad_cell_error(bad, field.name, kind, bad.row + 1)
+    return pa.table(columns, arrow.names)
 
 
 def _parts_of(answer: Mapping[str, Any]) -> tuple[Schema, list[list[Any]]]:
     names, metadata, rows = answer.get("columns"), answer.get("metadata"), answer.get("rows")
     if not (isinstance(names, list) and isinstance(metadata, list) and isinstance(rows, list)):
         raise DomoDecodeError("the answer to the query lacks columns, metadata or rows", status=200)
+    if twice := [name for name, count in Counter(map(str, names)).items() if count > 1]:
+        raise InvalidInputError(
+            f"the query gives several columns the name {twice[0]!r}", hint="Name each of them by AS in the SELECT."
+        )
     if len(names) != len(metadata):
         raise DomoDecodeError(f"the answer has {len(names)} columns and types for {len(metadata)}", status=200)
     for number, row in enumerate(rows, start=1):
@@ -192,4 +228,19 @@ def _text(value: Any) -> bytes | None:
         return None
     if isinstance(value, bool):
         return b"true" if value else b"false"
-    return str(value).encode()  # a float as its shortest text, which is what came over the line
+    if isinstance(value, Decimal) and abs(value.adjusted()) < _PLAIN_DIGITS:
+        return format(value, "f").encode()  # only a float is read from a text with an exponent
+    return str(value).encode()
+
+
+def _float_text(value: Any) -> bytes | None:
+    """A number as the shortest text of the float that it is."""
+    if isinstance(value, Decimal) and isfinite(number := float(value)):
+        return repr(number).encode()
+    return _text(value)
+
+
+def _scale(value: Any) -> int:
+    """How many digits it has after the point, up to what the widest decimal has."""
+    exponent = value.as_tuple().exponent if isinstance(value, Decimal) else 0
+    return min(max(0, -exponent), 76) if isinstance(exponent, int) else 0

@@ -27,12 +27,13 @@ from domokit.bulk.scan import (
     end_of_rows,
     inside_quotes,
     inside_row,
+    no_header,
     order_of,
     too_long,
 )
 from domokit.bulk.schema import Schema
 from domokit.bulk.types import arrow_schema
-from domokit.errors import DomoDecodeError, DomoError, InvalidInputError
+from domokit.errors import DomoDecodeError, DomoError
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -54,16 +55,18 @@ async def read_batches(
     types: Mapping[str, pa.DataType] | None = None,
     has_header: bool = True,
     expected_rows: int | None = None,
+    may_be_empty: bool = True,
     piece_bytes: int = PIECE_BYTES,
 ) -> AsyncGenerator[pa.RecordBatch, None]:
     r"""The rows of a CSV as Domo exports it, in the order they come and with the columns in the order of the schema.
 
     An empty cell and \N are null, unless they are quoted. The texts NA, null, nan and true are texts. An empty body is
-    no rows. The chunks may be cut anywhere; they are closed at the end, if they can be.
+    no rows, if it may be empty. The chunks may be cut anywhere; they are closed at the end, if they can be.
 
     types:          other Arrow types than those of the Domo types, by column name.
     has_header:     whether the first row holds names. They say which column is which, in any order and case.
     expected_rows:  how many rows are due at least.
+    may_be_empty:   whether the line of names, if there is one, may be missing together with all rows.
     piece_bytes:    of CSV that one thread parses at a time. Twice that is held for each processor, up to four of them,
                     besides the batches that are yielded.
     Raises: IncompleteDataError, if the CSV was cut off (inside the very last cell only, that cannot be told) or there
@@ -74,7 +77,7 @@ async def read_batches(
     try:
         reader = _Reader(schema, types)
         pieces = _Pieces(source, piece_bytes)
-        following = await pieces.first(reader if has_header else None)
+        following = await pieces.first(reader if has_header else None, may_be_empty=may_be_empty)
         while following:
             works = [partial(reader.read, place, *piece) for place, piece in enumerate(following)]
             tables: list[pa.Table] = []
@@ -152,12 +155,14 @@ class _Pieces:
         self._data = bytearray()
         self._is_over = False
 
-    async def first(self, reader: "_Reader | None") -> list[tuple[bytearray, bool]]:
+    async def first(self, reader: "_Reader | None", *, may_be_empty: bool) -> list[tuple[bytearray, bool]]:
         """The beginning, a small piece, so that rows are there soon. `reader` gets the header line, if any."""
         size = min(self._size, _FIRST_BYTES)
         self._is_over = await gather(self._source, self._data, size)
         if self._data.startswith(BOM):
             del self._data[: len(BOM)]
+        if reader is not None and not self._data and not may_be_empty:
+            raise no_header()
         while reader is not None and self._data:
             end = end_of_first_row(self._data)
             if end or self._is_over:
@@ -214,8 +219,6 @@ class _Reader:
     """
 
     def __init__(self, schema: Schema, types: Mapping[str, pa.DataType] | None) -> None:
-        if unknown := [name for name in types or () if name not in schema.names]:
-            raise InvalidInputError(f"types names {unknown[0]!r}, and there is no such column")
         if not len(schema):
             raise DomoDecodeError("the DataSet has no columns", status=200)
         self.rows = 0

@@ -16,7 +16,7 @@ from anyio import to_thread
 from domokit.bulk.decode import beside, closed, gather
 from domokit.bulk.encode import Encoder
 from domokit.bulk.progress import Watch
-from domokit.bulk.scan import BOM, LONGEST_ROW, RowCounter, end_of_first_row, order_of, too_long
+from domokit.bulk.scan import BOM, LONGEST_ROW, RowCounter, end_of_first_row, no_header, order_of, too_long
 from domokit.bulk.schema import Schema
 from domokit.bulk.types import schema_of
 from domokit.errors import DomoDecodeError
@@ -32,6 +32,7 @@ class Stream:
     schema:         its columns.
     has_header:     whether its first row holds their names.
     expected_rows:  how many rows are due; fewer are an error.
+    may_be_empty:   whether the first row with the names may be missing together with all others.
     total_bytes:    how many bytes `chunks` will give, if that is known.
     """
 
@@ -39,6 +40,7 @@ class Stream:
     schema: Schema
     has_header: bool
     expected_rows: int | None = None
+    may_be_empty: bool = True
     total_bytes: int | None = None
 
 
@@ -52,6 +54,10 @@ async def copy(stream: Stream, file: IO[bytes], watch: Watch, *, with_header: bo
             if len(data) > LONGEST_ROW:
                 raise too_long()
             is_last = await gather(source, data, 2 * len(data))
+        if not data.removeprefix(BOM):
+            data.clear()
+        if stream.has_header and not data and not stream.may_be_empty:
+            raise no_header()
         watch.advance(bytes=len(data))
         counter = RowCounter()
         data = _after_header(data, stream, file if with_header else None)

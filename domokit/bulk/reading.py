@@ -1,19 +1,14 @@
 """Rows out of a DataSet: all of them, or those of a query."""
 
-# Arrow brings no types.
-# pyright: reportUnknownParameterType=false
-
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
-
-import pyarrow as pa
-from anyio import to_thread
 
 from domokit.auth import Auth
 from domokit.bulk.cells import from_query_json
 from domokit.bulk.passing import Stream
-from domokit.bulk.rows import Rows
+from domokit.bulk.rows import Rows, ToTable
 from domokit.bulk.schema import Schema
 from domokit.errors import BadRequestError, InvalidInputError, NotFoundError, PermissionDeniedError
 from domokit.routes.platform import datasets as platform
@@ -38,8 +33,8 @@ def query_rows(auth: Auth, dataset_id: str, sql: str) -> Rows:
     ask = product_query.query if auth.family == "product" else platform.query
 
     @asynccontextmanager
-    async def answered() -> AsyncGenerator[pa.Table, None]:
-        yield await to_thread.run_sync(from_query_json, await ask(auth, dataset_id, sql))
+    async def answered() -> AsyncGenerator[ToTable, None]:
+        yield partial(from_query_json, await ask(auth, dataset_id, sql))
 
     return Rows(answered, what="query")
 
@@ -47,7 +42,8 @@ def query_rows(auth: Auth, dataset_id: str, sql: str) -> Rows:
 @asynccontextmanager
 async def _from_product(auth: Auth, dataset_id: str) -> AsyncGenerator[Stream, None]:
     schema = Schema.from_wire(await product_query.get_indexed_schema(auth, dataset_id)) or Schema(())
-    rows = (await product.get_dataset_status(auth, dataset_id)).get("dimension") or {}
+    dimension = (await product.get_dataset_status(auth, dataset_id)).get("dimension") or {}
+    count = _count(dimension.get("rowCount"))
     is_filtered = await _may_be_filtered(auth, dataset_id)
     async with AsyncExitStack() as stack:
         try:
@@ -60,7 +56,8 @@ async def _from_product(auth: Auth, dataset_id: str) -> AsyncGenerator[Stream, N
             chunks=_nothing() if answer is None else answer.chunks(),
             schema=schema,
             has_header=answer is not None,
-            expected_rows=None if is_filtered else rows.get("rowCount"),
+            expected_rows=None if is_filtered else count,
+            may_be_empty=not count,
             total_bytes=None if answer is None else answer.total_bytes,
         )
 
@@ -84,17 +81,18 @@ async def _from_platform(auth: Auth, dataset_id: str) -> AsyncGenerator[Stream, 
     schema = Schema.from_wire(facts.get("schema"))
     if schema is None:
         raise NotFoundError(f"DataSet {dataset_id} has no columns", asked="its schema", status=200)
+    count = _count(facts.get("rows"))
     async with platform.export_rows(auth, dataset_id) as answer:
         yield Stream(
             chunks=answer.chunks(),
             schema=schema,
             has_header=True,
-            expected_rows=_count(facts),
+            expected_rows=None if facts.get("pdpEnabled") else count,
+            may_be_empty=not count,
             total_bytes=answer.total_bytes,
         )
 
 
-def _count(facts: Json) -> int | None:
-    """How many rows there are, where the caller sees them all: row policies take some away, unannounced."""
-    rows: Any = facts.get("rows")
-    return rows if isinstance(rows, int) and not facts.get("pdpEnabled") else None
+def _count(value: Any) -> int | None:
+    """How many rows there are, row policies aside; None where Domo does not say."""
+    return value if isinstance(value, int) else None

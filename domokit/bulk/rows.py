@@ -10,13 +10,14 @@ from functools import partial
 from html import escape
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 import anyio.lowlevel
 import pyarrow as pa
 import pyarrow.parquet as pq
 from anyio import to_thread
 
+from domokit.bulk.cells import BadCell, convert
 from domokit.bulk.decode import beside, closed, read_batches
 from domokit.bulk.files import new_file
 from domokit.bulk.passing import Stream, copy, write_table
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 __all__ = ["Batches", "Rows", "Stream"]
 
 Types = Mapping[str, pa.DataType]
+
+
+class ToTable(Protocol):
+    """Gives a table with these types. is_wide: whether a DECIMAL that is too long for its type gets a wider one."""
+
+    def __call__(self, types: Types | None, *, is_wide: bool) -> pa.Table: ...
+
+
 Showing = bool | Callable[[Progress], object]
 
 _GROUP_ROWS = 65_536  # of one row group of a Parquet file, and what is held to make one
@@ -53,16 +62,19 @@ class Rows:
 
     Every method raises IncompleteDataError if the answer was cut off or rows are missing, DomoDecodeError if the answer
     has other columns than the DataSet, InvalidDataError for a cell that its type cannot hold, and what the request
-    raises. None of them gives part of the rows as if it were all.
+    raises. None of them gives part of the rows as if it were all. One thing cannot be told: where row policies take
+    rows away Domo does not say how many are left, so an answer that comes without its length and ends exactly behind a
+    row, or inside its very last cell, looks whole.
 
-    open:    gives the answer, or a table; its block is left when enough was read. It must not span a cancel scope.
+    open:    gives the answer, or a table, or what makes one (in a thread) of the types it is asked for; its block is
+             left when enough was read. It must not span a cancel scope.
     what:    what it is, for the progress bar.
     schema:  its columns, as far as they are known before anything was asked.
     """
 
     def __init__(
         self,
-        open: Callable[[], AbstractAsyncContextManager[Stream | pa.Table]],  # noqa: A002
+        open: Callable[[], AbstractAsyncContextManager[Stream | pa.Table | ToTable]],  # noqa: A002
         *,
         what: str = "rows",
         schema: Schema | None = None,
@@ -190,10 +202,11 @@ class Rows:
 
     async def _write_csv(self, file: IO[bytes], header: bool, progress: Showing) -> int:
         async with self._open() as stream:
-            if isinstance(stream, pa.Table):
-                with watching(progress, self.what, total_rows=stream.num_rows) as watch:
-                    async with aclosing(_batches_of(stream, watch)) as batches:
-                        return await write_table(file, stream.schema, batches, with_header=header)
+            if not isinstance(stream, Stream):
+                table = await _table_of(stream, None, is_wide=True)
+                with watching(progress, self.what, total_rows=table.num_rows) as watch:
+                    async with aclosing(_batches_of(table, watch)) as batches:
+                        return await write_table(file, table.schema, batches, with_header=header)
             total = {"total_bytes": stream.total_bytes, "total_rows": stream.expected_rows}
             with watching(progress, self.what, **total) as watch:
                 return await copy(stream, file, watch, with_header=header)
@@ -204,8 +217,8 @@ class Rows:
     ) -> AsyncGenerator[tuple[pa.Schema, AsyncIterator[pa.RecordBatch]], None]:
         """The Arrow schema, known from the start, and the batches."""
         async with self._open() as stream:
-            if isinstance(stream, pa.Table):
-                table = _retyped(stream, types)
+            if not isinstance(stream, Stream):
+                table = await _table_of(stream, types)
                 with watching(progress, self.what, total_rows=table.num_rows) as watch:
                     async with aclosing(_batches_of(table, watch)) as batches:
                         yield table.schema, batches
@@ -218,6 +231,7 @@ class Rows:
                     types=types,
                     has_header=stream.has_header,
                     expected_rows=stream.expected_rows,
+                    may_be_empty=stream.may_be_empty,
                 )
                 async with aclosing(from_csv), aclosing(_counted(from_csv, watch)) as batches:
                     yield arrow_schema(stream.schema, types), batches
@@ -308,6 +322,11 @@ async def _next_group(batches: AsyncIterator[pa.RecordBatch]) -> list[pa.RecordB
     return group
 
 
+async def _table_of(answer: pa.Table | ToTable, types: Types | None, *, is_wide: bool = False) -> pa.Table:
+    make = partial(_retyped, answer, types) if isinstance(answer, pa.Table) else partial(answer, types, is_wide=is_wide)
+    return await to_thread.run_sync(make)
+
+
 def _retyped(table: pa.Table, types: Types | None) -> pa.Table:
     """Raises: InvalidInputError for a column there is not, InvalidDataError for values that the type cannot hold."""
     for name, kind in (types or {}).items():
@@ -315,12 +334,9 @@ def _retyped(table: pa.Table, types: Types | None) -> pa.Table:
             raise InvalidInputError(f"types names {name!r}, and there is no such column")
         place = table.column_names.index(name)
         cells = table.column(place)
-        for attempt in (cells, cells.cast(pa.string())):  # as text: that is how types are read from CSV
-            try:
-                table = table.set_column(place, pa.field(name, kind), attempt.cast(kind))
-                break
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                continue
-        else:
-            raise InvalidDataError(f"column {name!r} holds what {kind} cannot")
+        try:
+            typed = convert(cells.cast(pa.string()).cast(pa.binary()), kind)  # that is how types are read from CSV
+        except BadCell:
+            raise InvalidDataError(f"column {name!r} holds what {kind} cannot") from None
+        table = table.set_column(place, pa.field(name, kind), typed)
     return table

@@ -139,6 +139,10 @@ def inside_row(row: int) -> IncompleteDataError:
     return IncompleteDataError(f"the answer ends in the middle of row {row:,}")
 
 
+def no_header() -> IncompleteDataError:
+    return IncompleteDataError("the answer is empty, where there are rows and the line of their names was due")
+
+
 def check_count(rows: int, expected: int | None) -> None:
     """More rows than expected are no error: what Domo says of a DataSet lags behind what is in it."""
     if expected is not None and rows < expected:

@@ -46,8 +46,13 @@ def arrow_type(domo_type: str) -> pa.DataType:
 
 
 def arrow_schema(schema: Schema, types: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
-    """The Arrow schema to read these columns into; `types` says otherwise by column name."""
+    """The Arrow schema to read these columns into; `types` says otherwise by column name.
+
+    Raises: InvalidInputError for a name that is not among them.
+    """
     chosen = types or {}
+    if unknown := [name for name in chosen if name not in schema.names]:
+        raise InvalidInputError(f"types names {unknown[0]!r}, and there is no such column")
     return pa.schema([(column.name, chosen.get(column.name, arrow_type(column.type))) for column in schema])
 
 

@@ -419,12 +419,15 @@ async def _closing(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
         await client.aclose()
 
 
-def decode(asked: str, response: httpx.Response, promised: type | UnionType) -> Any:
+def decode(
+    asked: str, response: httpx.Response, promised: type | UnionType, *, number: Callable[[str], Any] | None = None
+) -> Any:
     """The JSON of an answer, of the promised type (dict, list …); every secret text in it is a `Secret`.
 
+    number:  makes something else than a float of a number with a fraction or an exponent.
     Raises: EmptyAnswerError, DomoDecodeError. Neither keeps the text as context, nor in a frame.
     """
-    decoded, problem = _read(response.content, promised)
+    decoded, problem = _read(response.content, promised, number)
     if problem is not None:
         raise decode_error(EmptyAnswerError if problem is _NOTHING else DomoDecodeError, asked, response, problem)
     return decoded
@@ -433,13 +436,13 @@ def decode(asked: str, response: httpx.Response, promised: type | UnionType) -> 
 _NOTHING = "without the data that was promised"
 
 
-def _read(content: bytes, promised: type | UnionType) -> tuple[Any, str | None]:
+def _read(content: bytes, promised: type | UnionType, number: Callable[[str], Any] | None) -> tuple[Any, str | None]:
     """What the content holds, or else what is wrong with it."""
     if not content.strip():
         return None, _NOTHING
     try:
-        decoded = loads(content)
-    except ValueError:
+        decoded = loads(content, parse_float=number)
+    except (ValueError, ArithmeticError):
         return None, "the answer is not JSON, or is cut off"
     if not isinstance(decoded, promised):
         kinds = promised.__name__ if isinstance(promised, type) else str(promised)

@@ -61,8 +61,14 @@ class App:
             await send({"type": "websocket.close"})
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
         pieces: list[bytes] = []
+        pause = self.sandbox.faults.pause(scope["method"], path) if self.sandbox.faults.active else 0.0
+        if pause and (line := _line(scope)) is not None:
+            line.narrow()
         while True:
+            if pause:
+                await anyio.sleep(pause)
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
@@ -72,7 +78,6 @@ class App:
         body = b"".join(pieces)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = QueryParams(scope["query_string"]) if scope["query_string"] else NO_QUERY
-        path: str = scope["path"]
         families = families_of(headers.get("host", ""), self.sandbox.instance)
         call = Call(self.sandbox, scope["method"], path, query, headers, body)
         if path.startswith("/_sandbox/") and families == FAMILIES:
@@ -91,7 +96,7 @@ class App:
         send: Send,
     ) -> None:
         sandbox = self.sandbox
-        line = scope.get("extensions", {}).get("domokit.sandbox")  # the served connection, if any
+        line = _line(scope)
         sandbox.requests.append(record)
         await self._tell("received", record)
         fault = None
@@ -103,30 +108,31 @@ class App:
             self._log(record)
             await _reset(line, receive)
             return
-        if fault is not None and fault.kind not in AFTER:
-            ip = (scope.get("client") or ("127.0.0.1",))[0]
-            response = answer_instead(fault, instance=sandbox.instance, path=record.path, ip=ip)
-        else:
-            response = await self._act(call, families)
-            record.user_id = call.caller.id if call.caller else None
-            record.credential = call.credential
-            record.status = response.status_code
-            await self._tell("acted", record)
-            if fault is not None:
-                response = _damaged(response, fault)
-        if fault is not None and fault.kind == "reset_after":
-            record.status = None
+        response: Response | None = None
+        try:
+            if fault is not None and fault.kind not in AFTER:
+                ip = (scope.get("client") or ("127.0.0.1",))[0]
+                response = answer_instead(fault, instance=sandbox.instance, path=record.path, ip=ip)
+            else:
+                response = await self._act(call, families)
+                record.user_id = call.caller.id if call.caller else None
+                record.credential = call.credential
+                record.status = response.status_code
+                await self._tell("acted", record)
+            answer = response if fault is None else _damaged(response, fault)
+            record.status = None if answer is None else answer.status_code
             self._log(record)
-            await _reset(line, receive)
-            return
-        record.status = response.status_code
-        self._log(record)
-        if fault is not None and fault.kind == "truncated":
-            await _send_half(response, line, receive, send)
-        elif fault is not None and isinstance(response, FileReply):
-            await _send_slowly_or_short(response, fault, send)
-        else:
-            await _send(send, response)
+            if answer is None:
+                await _reset(line, receive)
+            elif fault is not None and fault.kind == "truncated":
+                await _send_half(answer, line, receive, send)
+            elif fault is not None and isinstance(answer, FileReply):
+                await _send_slowly_or_short(answer, fault, send)
+            else:
+                await _send(send, answer)
+        finally:
+            if isinstance(response, FileReply):
+                response.path.unlink(missing_ok=True)
 
     async def _act(self, call: Call, families: tuple[str, ...]) -> Response:
         if not families:
@@ -170,18 +176,25 @@ class App:
         logger.info("%s %s %s %s", record.method, record.path, record.status or "cut", record.user_id or "-")
 
 
+def _line(scope: Message) -> Any:
+    """The served connection, if any."""
+    return scope.get("extensions", {}).get("domokit.sandbox")
+
+
 def _rendered(value: Any) -> Response:
     if isinstance(value, Response):
         return value
     return empty() if value is None else reply(value)
 
 
-def _damaged(response: Response, fault: Fault) -> Response:
-    """The answer as a fault of the kind "acts, then answers badly" leaves it."""
-    body = bytes(response.body)
+def _damaged(response: Response, fault: Fault) -> Response | None:
+    """The answer as a fault of the kind "acts, then answers badly" leaves it; None if none is given."""
+    if fault.kind == "reset_after":
+        return None
     if fault.kind == "empty":
         return empty()
     if fault.kind == "half_json":
+        body = response.path.read_bytes() if isinstance(response, FileReply) else bytes(response.body)
         return Response(body[: len(body) // 2], response.status_code, media_type="application/json")
     return response
 
@@ -199,14 +212,11 @@ async def _send(send: Send, response: Response) -> None:
 async def _send_file(send: Send, response: FileReply, most: int | None = None, pause: float = 0.0) -> None:
     """The file, or at most so many bytes of it, with a pause in seconds before each piece."""
     left = response.path.stat().st_size if most is None else most
-    try:
-        async with await anyio.open_file(response.path, "rb") as file:
-            while left > 0 and (piece := await file.read(min(left, _PIECE))):
-                left -= len(piece)
-                await anyio.sleep(pause)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-    finally:
-        response.path.unlink(missing_ok=True)
+    async with await anyio.open_file(response.path, "rb") as file:
+        while left > 0 and (piece := await file.read(min(left, _PIECE))):
+            left -= len(piece)
+            await anyio.sleep(pause)
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 async def _send_half(response: Response, line: Any, receive: Receive, send: Send) -> None:

@@ -11,12 +11,13 @@ from starlette.responses import Response
 from .records import RequestRecord
 from .wire import error_reply, html_page
 
-_BEFORE = "latency status rate_limit reset_before html blocked allowlist login_redirect maintenance"
+_BEFORE = "slow_reader latency status rate_limit reset_before html blocked allowlist login_redirect maintenance"
 BEFORE = frozenset(_BEFORE.split())
 AFTER = frozenset(["reset_after", "truncated", "empty", "half_json", "slow_rows", "rows_lost"])
 DETAILS: dict[str, frozenset[str]] = {
     "latency": frozenset({"seconds"}),
     "slow_rows": frozenset({"seconds"}),
+    "slow_reader": frozenset({"seconds"}),
     "status": frozenset({"status", "retry_after"}),
     "rate_limit": frozenset({"retry_after"}),
 }
@@ -75,13 +76,13 @@ class Fault:
         """Stop misbehaving in this way; harmless when already over."""
         self._drop(self)
 
-    def strikes(self, record: RequestRecord) -> bool:
+    def strikes(self, method: str, path: str) -> bool:
         """Whether this request is hit; counts it when it is."""
         if self.times is not None and self.hits >= self.times:
             return False
-        if self.methods and record.method not in self.methods:
+        if self.methods and method not in self.methods:
             return False
-        if not self._matches(record.path):
+        if not self._matches(path):
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -119,11 +120,19 @@ class Faults:
     def _drop(self, fault: Fault) -> None:
         self.active = [each for each in self.active if each is not fault]
 
+    def pause(self, method: str, path: str) -> float:
+        """How many seconds to wait before each piece of the body of a request is read."""
+        return sum(
+            float(fault.details.get("seconds", 0.0))
+            for fault in self.active
+            if fault.kind == "slow_reader" and fault.strikes(method, path)
+        )
+
     def strike(self, record: RequestRecord) -> tuple[float, Fault | None]:
         """(seconds of latency, the fault that hits this request or None). One hit besides latency."""
         seconds = 0.0
         for fault in self.active:
-            if fault.strikes(record):
+            if fault.kind != "slow_reader" and fault.strikes(record.method, record.path):
                 if fault.kind != "latency":
                     return seconds, fault
                 seconds += float(fault.details["seconds"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from .model import Dataset, DataVersion, Execution, IndexRequest, Stream, Upload
 from .rows import InvalidCsv, plain
@@ -28,12 +28,12 @@ def start(
 
 
 def open_upload(call: Call, dataset: Dataset, upload_id: int) -> Upload:
-    """404 for an upload that there is not, 409 for one that takes nothing any more."""
+    """404 for an upload that there is not, and for one that takes nothing any more."""
     upload = call.state.uploads.get(upload_id)
     if upload is None or upload.dataset_id != dataset.id:
         raise Refusal(404, f"No upload {upload_id}")
     if upload.state != "open":
-        raise Refusal(409, f"Upload {upload_id} is {upload.state}")
+        raise Refusal(404, f"Upload {upload_id} is {upload.state}")
     return upload
 
 
@@ -59,7 +59,7 @@ async def put_part(call: Call, dataset: Dataset, upload: Upload, part: int) -> N
     if upload.state != "open":  # it ended meanwhile
         if upload.state != "committing":
             await to_thread.run_sync(warehouse.discard, upload)
-        raise Refusal(409, f"Upload {upload.id} is {upload.state}")
+        raise Refusal(404, f"Upload {upload.id} is {upload.state}")
     upload.parts[str(part)] = [rows, size]
 
 
@@ -108,6 +108,21 @@ async def commit(
     upload.state, upload.version_id = "committed", version.id
     request = request_index(call, dataset) if index else None
     return version, request
+
+
+async def at_once(
+    call: Call, dataset: Dataset, action: str, tag: str | None = None, *, index: bool = True
+) -> tuple[Upload, DataVersion, IndexRequest | None]:
+    """An upload of one part, the body of the request, and its commit; nothing stays open of one that is refused."""
+    upload = start(call, dataset, action=action, tag=tag)
+    try:
+        await put_part(call, dataset, upload, 1)
+        version, request = await commit(call, dataset, upload, action=action, index=index)
+    except BaseException:
+        with CancelScope(shield=True):
+            await abort(call, upload)
+        raise
+    return upload, version, request
 
 
 def _key(call: Call, dataset: Dataset) -> list[str]:

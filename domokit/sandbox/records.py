@@ -31,8 +31,8 @@ class RequestRecord:
 
     def __post_init__(self) -> None:
         self.size = len(self.body)
-        if self.size > 1_000_000:
-            self.body = self.body[:65_536]
+        if self.size > LONGEST:
+            self.body = self.body[:KEPT]
 
     @property
     def json(self) -> Any:

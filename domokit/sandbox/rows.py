@@ -11,7 +11,8 @@ from collections.abc import Sequence
 _TYPED = {
     "LONG": rb"[+-]?\d++",
     "DOUBLE": rb"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?",
-    "DECIMAL": rb"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)",
+    # The warehouse has room for 18 digits after the point: more are refused, not rounded.
+    "DECIMAL": rb"[+-]?(?:\d++(?:\.\d{0,18}+0*+)?|\.\d{1,18}+0*+)",
     "DATE": rb"\d{4}-\d\d-\d\d",
     "DATETIME": rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d++)?",
 }

@@ -122,7 +122,8 @@ class Sandbox:
             self.save()
 
     def close(self) -> None:
-        """End use: save the state, if it is kept in a file."""
+        """End use: remove what was there for a moment only, and save the state, if it is kept in a file."""
+        self.warehouse.close()
         if self.state_file is not None:
             self.save()
 
@@ -243,7 +244,8 @@ class Sandbox:
         times: how many requests it hits; None means until cancelled.   skip: how many go free first.
         path:  a regular expression; one that begins with / must match from the start of the path.
         details: seconds= for "latency"; status= (503) and retry_after= for "status"; retry_after= for
-        "rate_limit" (a number of seconds or an HTTP date); seconds= for "slow_rows", between pieces of an export.
+        "rate_limit" (a number of seconds or an HTTP date); seconds= for "slow_rows", between pieces of an export, and
+        for "slow_reader", between pieces of a request's body, some 64 KiB where it is served; it hits besides others.
         """
         return self.faults.add(kind, times=times, skip=skip, method=method, path=path, **details)
 

@@ -35,6 +35,7 @@ _SQL_TYPES = {
     "DATETIME": "TIMESTAMP",
 }
 Columns = Sequence[dict[str, str]]
+_EXPORTS, _SEEDING = "exports", "seeding"  # folders of what is there for a moment only
 
 
 class Warehouse:
@@ -59,6 +60,12 @@ class Warehouse:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._is_made = True
             return self._folder
+
+    def close(self) -> None:
+        """Remove what is no row of a dataset: what was cut off in the middle may have left it. Use may go on."""
+        if self._is_made:
+            for kind in (_EXPORTS, _SEEDING):
+                shutil.rmtree(self.folder / kind, ignore_errors=True)
 
     # in
 
@@ -145,7 +152,7 @@ class Warehouse:
 
         The engine behind it is its own, so it may be locked.
         """
-        with _duckdb().connect() as connection:
+        with _started() as connection:
             self._show(connection, dataset, None)
             yield connection
 
@@ -157,22 +164,27 @@ class Warehouse:
         columns = versions[-1].columns if versions else dataset.columns
         _run(connection, f"CREATE TEMP VIEW data AS {self._union(versions, columns)}")
 
+    def new_export(self) -> Path:
+        """A name for a file to export to."""
+        return self._home(_EXPORTS) / f"{secrets.token_hex(8)}.csv"
+
     def export(
         self,
         dataset: Dataset,
+        path: Path,
         *,
         header: bool,
         where: str | None = None,
         versions: Sequence[DataVersion] | None = None,
         null: str = "",
         safe: bool = False,
-    ) -> Path:
-        """Write the rows as Domo exports them, into a file that is the caller's to remove.
+    ) -> None:
+        """Write the rows as Domo exports them.
 
+        path:  of the file, which is the caller's to remove, also if this fails.
         null:  how NULL is spelled.
         safe:  put a quote mark before cells that a spreadsheet would run as a formula.
         """
-        path = self._home("exports") / f"{secrets.token_hex(8)}.csv"
         with _connected() as connection:
             self._show(connection, dataset, versions)
             described = [(str(name), str(kind)) for name, kind, *_ in _run(connection, "DESCRIBE data").fetchall()]
@@ -188,7 +200,6 @@ class Warehouse:
             if null and (texts := [quoted(name) for name, kind in described if kind == "VARCHAR"]):
                 options += f", FORCE_QUOTE ({', '.join(texts)})"  # or an empty text would look like nothing
             _run(connection, f"COPY ({found}) TO {_text(path)} ({options})")
-        return path
 
     def rows(self, dataset: Dataset) -> list[tuple[Any, ...]]:
         """All rows that can be queried, in load order."""
@@ -209,7 +220,7 @@ class Warehouse:
     def _files(self, version: DataVersion) -> list[Path]:
         home = self._path("versions", version.id)
         if version.action == SEED and not home.exists():
-            _make_up(self._home("seeding") / secrets.token_hex(8), home, version)
+            _make_up(self._home(_SEEDING) / secrets.token_hex(8), home, version)
         return sorted(home.glob("*.parquet"))
 
     def _union(self, versions: Iterable[DataVersion], columns: Columns) -> str:
@@ -225,7 +236,12 @@ def _duckdb() -> Any:
 @lru_cache(maxsize=1)
 def _engine(process_id: int) -> DuckDBPyConnection:
     """One for all: to start it takes as long as all else that is done for a small part. It does not outlive a fork."""
-    return _duckdb().connect()
+    return _started()
+
+
+def _started() -> DuckDBPyConnection:
+    # What looks for common subexpressions takes ten seconds for a thousand columns that are cast.
+    return _duckdb().connect(config={"disabled_optimizers": "common_subexpressions"})
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def empty(status: int = 200, headers: Mapping[str, str] | None = None) -> Respon
 
 
 class FileReply(Response):
-    """An answer that is sent from a file, piece by piece, and without its length; the file is removed afterwards."""
+    """An answer that is sent from a file, piece by piece, and without its length; `App` removes the file afterwards."""
 
     def __init__(self, path: Path, media_type: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(b"", 200, headers, media_type)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 _LINGER_NONE = struct.pack("ii", 1, 0)  # closing then sends RST instead of FIN
+
+_NARROW = 64 * 1024  # bytes
 
 
 class Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
@@ -31,8 +34,16 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
         """Reset the connection: the other side sees RST, not an orderly end."""
         connection = self.transport.get_extra_info("socket")
         if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+            with suppress(OSError):  # the other side was quicker
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
         self.transport.abort()
+
+    def narrow(self) -> None:
+        """Let little of what is sent to us wait in the operating system: a sender then notices that nobody reads."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            with suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
 
     def close(self) -> None:
         """Send what is written, then end the connection."""

@@ -516,6 +516,63 @@ def test_the_counter_notices_a_cut():
         count(b"1,x\n", 2)
 
 
+# -- small floats
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (pa.float16(), "1e22"),
+        (pa.float16(), "-65520"),
+        (pa.float16(), "1e-30"),
+        (pa.float32(), "1e39"),
+        (pa.float32(), "-1e-60"),
+    ],
+)
+async def test_a_number_beyond_the_range_of_a_float_is_refused(kind, text):
+    with pytest.raises(InvalidDataError, match="row 2, column 'v' holds no number, or one beyond"):
+        await read(f"1\n{text}\n".encode(), Schema.of({"v": "DOUBLE"}), types={"v": kind}, has_header=False)
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32()])
+async def test_infinity_and_zero_are_values_of_small_floats(kind):
+    data = b"0\n-0.0\n0e5\ninf\n-Infinity\n0.1\n65504\n"
+    table = await read(data, Schema.of({"v": "DOUBLE"}), types={"v": kind}, has_header=False)
+    found = table["v"].cast(pa.float64()).to_pylist()
+    assert found[:5] == [0, 0, 0, math.inf, -math.inf]
+    assert found[5] == pytest.approx(0.1, rel=1e-3)
+    assert found[6] == 65504
+
+
+# -- odd decimals
+
+
+@pytest.mark.parametrize("zeros", [20, 30, 50, 128, 1000, 100_000])
+async def test_decimals_may_have_zeros_behind_them(zeros):
+    data = f"1.{'0' * zeros}\n-12345678901234567890.25{'0' * zeros}\n".encode()
+    table = await read(data, Schema.of({"v": "DECIMAL"}), has_header=False)
+    assert table["v"].to_pylist() == [Decimal(1), Decimal("-12345678901234567890.25")]
+
+
+@pytest.mark.parametrize("text", ["1e-999999999", "1E-00099999", "0." + "0" * 200 + "1", "1" + "0" * 200])
+async def test_decimals_that_no_column_holds(text):
+    for kind in (pa.decimal128(38, 10), pa.decimal256(76, 40)):
+        with pytest.raises(InvalidDataError, match="row 2, column 'v' has more digits"):
+            await read(f"1\n{text}\n".encode(), Schema.of({"v": "DECIMAL"}), types={"v": kind}, has_header=False)
+
+
+# -- an empty body
+
+
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])
+async def test_an_empty_body_where_names_are_due(data):
+    assert (await read(data)).num_rows == 0
+    assert (await read(b"a,b\n", may_be_empty=False)).num_rows == 0
+    assert (await read(data, may_be_empty=False, has_header=False)).num_rows == 0
+    with pytest.raises(IncompleteDataError):
+        await read(data, may_be_empty=False)
+
+
 # -- answers of the query endpoint
 
 ANSWER = {
@@ -543,6 +600,48 @@ def test_an_answer_becomes_a_table():
     )
     assert from_query_json(ANSWER | {"rows": [], "numRows": 0}).schema == arrow_schema(ALL)
     assert from_query_json(ANSWER, {"n": pa.float64()})["n"].to_pylist() == [1.0, 2.0, None]
+
+
+def of_numbers(kind, *values, **options):
+    answer = {"columns": ["v"], "metadata": [{"type": kind}], "rows": [[value] for value in values]}
+    return from_query_json(answer, **options)["v"].to_pylist()
+
+
+def test_an_answer_keeps_every_digit():
+    exact = [Decimal("12345678901234567890.1234567891"), Decimal("-1E-10"), Decimal("1.5E+20"), Decimal("0E-7"), 7]
+    assert of_numbers("DECIMAL", *exact) == exact
+    assert of_numbers("LONG", Decimal("9007199254740993.0"), Decimal("1E+3")) == [9007199254740993, 1000]
+    assert of_numbers("STRING", Decimal("1.50")) == ["1.50"]
+    floats = [0.1 + 0.2, 1e22, 5e-324, 1.7976931348623157e308, -0.0]
+    assert list(map(repr, of_numbers("DOUBLE", *(Decimal(repr(one)) for one in floats)))) == list(map(repr, floats))
+    assert of_numbers("DOUBLE", Decimal("1.10"), Decimal("1E+22"), types={"v": pa.string()}) == ["1.1", "1e+22"]
+
+
+def test_more_digits_than_the_type_of_a_decimal_has():
+    long = [Decimal("0.12345678901234567890"), Decimal("12345678901234567890.5"), None]
+    with pytest.raises(InvalidDataError, match=r"row 1, column 'v' has more digits.*Pass types") as caught:
+        of_numbers("DECIMAL", *long)
+    kind = eval(caught.value.hint.partition(": ")[2].rstrip("}."), {"pa": pa})
+    assert of_numbers("DECIMAL", long[0], types={"v": kind}) == long[:1]
+    assert of_numbers("DECIMAL", *long, is_wide=True) == long
+    assert of_numbers("DECIMAL", Decimal("1.5"), is_wide=True) == [Decimal("1.5")]
+    for none in ("1E-80", "1E+80", "1E+999999999", "-1E-999999999"):
+        with pytest.raises(InvalidDataError, match="more digits"):
+            of_numbers("DECIMAL", Decimal(none), is_wide=True)
+    with pytest.raises(InvalidDataError):
+        of_numbers("DOUBLE", Decimal("1E+400"))
+
+
+def test_an_answer_with_two_columns_of_a_name_is_refused():
+    answer = {"columns": ["a", "b", "a"], "metadata": [{"type": "LONG"}] * 3, "rows": [[1, 2, 3]]}
+    with pytest.raises(InvalidInputError, match=r"several columns the name 'a'.* AS "):
+        from_query_json(answer)
+    assert from_query_json(answer | {"columns": ["a", "b", "A"]}).column_names == ["a", "b", "A"]
+
+
+def test_types_must_name_columns():
+    with pytest.raises(InvalidInputError, match="'z'"):
+        from_query_json(ANSWER, {"z": pa.int64()})
 
 
 def test_a_bad_answer_is_refused():

@@ -43,8 +43,20 @@ HEADER = b"n,x,p,s,d,t\n"
 class Domo:
     """Gives an answer each time it is asked, and knows how many are open."""
 
-    def __init__(self, body, *, has_header=True, expected=None, error=None, pause=None, size=50, schema=SCHEMA):
+    def __init__(
+        self,
+        body,
+        *,
+        has_header=True,
+        expected=None,
+        error=None,
+        pause=None,
+        size=50,
+        schema=SCHEMA,
+        may_be_empty=True,
+    ):
         self.body, self.has_header, self.expected, self.error = body, has_header, expected, error
+        self.may_be_empty = may_be_empty
         self.pause, self.size, self.schema = pause, size, schema
         self.asked = self.open = self.streams = 0
 
@@ -54,7 +66,11 @@ class Domo:
         self.open += 1
         try:
             yield Stream(
-                chunks=self.chunks(), schema=self.schema, has_header=self.has_header, expected_rows=self.expected
+                chunks=self.chunks(),
+                schema=self.schema,
+                has_header=self.has_header,
+                expected_rows=self.expected,
+                may_be_empty=self.may_be_empty,
             )
         finally:
             self.open -= 1
@@ -262,6 +278,18 @@ async def test_to_csv_gives_a_header_to_what_has_none():
     assert file.getvalue() == LINES[0]
 
 
+@pytest.mark.parametrize("way", ["to_arrow", "to_dicts", "to_csv", "to_parquet"])
+@pytest.mark.parametrize("body", [b"", b"\xef\xbb\xbf"])
+async def test_an_answer_without_even_a_header_where_there_are_rows(tmp_path, way, body):
+    domo = Domo(body, may_be_empty=False)
+    arguments = [tmp_path / "o"] if way in ("to_csv", "to_parquet") else []
+    with pytest.raises(IncompleteDataError):
+        await getattr(domo.rows(), way)(*arguments)
+    assert files(tmp_path) == []
+    for fine in (Domo(HEADER, may_be_empty=False), Domo(body), Domo(b"", has_header=False, may_be_empty=False)):
+        await getattr(fine.rows(), way)(*arguments)
+
+
 async def test_to_csv_at_any_chunks():
     for size in (1, 2, 3, 7, 64):
         file = io.BytesIO()
@@ -397,6 +425,8 @@ async def test_a_table_has_every_exit(domo, tmp_path):
         await rows.to_arrow({"s": pa.int64()})
     with pytest.raises(InvalidInputError, match="'z'"):
         await rows.to_arrow({"z": pa.int64()})
+    with pytest.raises(InvalidDataError, match="'n'"):
+        await Rows.of_table(pa.table({"n": [1e22]})).to_arrow({"n": pa.float16()})
     seen = []
     await rows.to_arrow(progress=seen.append)
     assert seen[-1].rows == 3
@@ -416,3 +446,21 @@ async def test_the_answer_may_be_a_table(domo):
     assert (await rows.to_pandas())["s"][0] == 'a, "b"\nc'
     assert await rows.to_arrow() == table
     assert len(asked) == 2
+
+
+async def test_the_answer_may_become_a_table_of_the_types_that_are_asked_for(tmp_path):
+    asked = []
+
+    def to_table(types, *, is_wide):
+        asked.append((types, is_wide))
+        return pa.table({"p": pa.array([Decimal("0.5")], pa.decimal256(76, 20) if is_wide else pa.decimal128(38, 10))})
+
+    @asynccontextmanager
+    async def answer():
+        yield to_table
+
+    rows = Rows(answer)
+    assert await rows.to_dicts() == [{"p": Decimal("0.5")}]
+    await rows.to_arrow({"p": pa.string()})
+    assert await rows.to_csv(tmp_path / "o.csv") == 1
+    assert asked == [(None, False), ({"p": pa.string()}, False), (None, True)]

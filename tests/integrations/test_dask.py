@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import anyio
+import attrs
 import pytest
 
 pytest.importorskip("distributed", reason="the cluster of these tests needs domokit[dask]")
@@ -254,14 +255,16 @@ async def test_what_cannot_be_loaded_is_refused_at_first(sandbox, auth_of, crede
 # -- when something goes wrong
 
 
-async def test_a_worker_that_dies_costs_nothing(workers, sandbox, orders, credentials_of):
+async def test_a_worker_that_dies_costs_nothing(workers, sandbox, family, auth_of, credentials_of):
     """Not even if the parts that it had sent before are sent again, because what it said of them is lost."""
+    orders = await made(await auth_of(family))
+    before = len(sent_to(sandbox, PART))
     stuck = sandbox.misbehave("latency", seconds=60, times=2, skip=2, path=PART)
     results = []
 
     async def load():
         frame = dd.from_pandas(FRAME, npartitions=6)
-        results.append(await to_domo(frame, orders, credentials=credentials_of()))
+        results.append(await to_domo(frame, orders, credentials=credentials_of(family)))
 
     async with anyio.create_task_group() as group:
         group.start_soon(load)
@@ -272,7 +275,7 @@ async def test_a_worker_that_dies_costs_nothing(workers, sandbox, orders, creden
     await result.wait_indexed()
     assert (result.rows, result.parts) == (90, 6)
     assert stored(sandbox, orders) == ROWS
-    sent = sent_to(sandbox, f"/uploads/{result.upload_id}/parts/")
+    sent = sent_to(sandbox, PART)[before:]
     assert len(set(sent)) == 6
     assert len(sent) >= 4 + 6  # the four of those that died, and all once more
     assert open_loads(sandbox) == []
@@ -382,7 +385,8 @@ async def test_a_cluster_that_gives_up_aborts_the_load(workers, sandbox, orders,
 # -- secrets
 
 
-async def test_secrets_stay_where_they_are(workers, sandbox, orders, credentials_of, monkeypatch):
+async def test_secrets_stay_where_they_are(workers, sandbox, family, auth_of, credentials_of, monkeypatch):
+    orders = await made(await auth_of(family))
     seen = []
     submit = Client._send_to_scheduler
 
@@ -399,13 +403,14 @@ async def test_secrets_stay_where_they_are(workers, sandbox, orders, credentials
         return update(self, expr, *arguments, **options)
 
     monkeypatch.setattr(Client, "_graph_to_futures", graph)
-    credentials = credentials_of()
+    credentials = credentials_of(family)
     result = await to_domo(dd.from_pandas(FRAME, npartitions=3), orders, credentials=credentials)
     await result.wait_indexed()
     frame = await read_domo(orders.auth, orders.id, credentials=credentials, by="qty", npartitions=2)
     assert len(await anyio.to_thread.run_sync(frame.compute)) == 90
     everything = b"".join(seen + graphs)
-    assert credentials.access_token.encode() in b"".join(graphs)  # it is what went to the workers
+    reference = credentials.access_token or credentials.client_secret
+    assert reference.encode() in b"".join(graphs)  # it is what went to the workers
     for secret in (sandbox.access_token, sandbox.password, sandbox.client_secret):
         assert secret.encode() not in everything
         assert secret not in repr(credentials)
@@ -554,9 +559,9 @@ async def test_bounds_split_where_they_say(auth_of, credentials_of):
 
 async def test_types_can_be_chosen(wide, credentials_of):
     dataset, family = wide
-    types = {"price": pa.float64(), "share": pa.float32()}
+    types = {"price": pa.float64(), "qty": pa.float32()}
     frame, parts = await read(dataset, credentials_of(family), by="day", npartitions=2, types=types)
-    assert (frame.dtypes["price"], frame.dtypes["share"]) == (np.dtype("float64"), np.dtype("float32"))
+    assert (frame.dtypes["price"], frame.dtypes["qty"]) == (np.dtype("float64"), np.dtype("float32"))
     assert sum(len(part) for part in parts) == 6
 
 
@@ -582,6 +587,35 @@ async def test_columns_that_changed_meanwhile_are_an_error(auth_of, credentials_
     await (await dataset.replace(FRAME.assign(note="x"), evolve_schema="add")).wait_indexed()
     with pytest.raises(errors.InvalidInputError, match="other columns than when"):
         await anyio.to_thread.run_sync(lambda: frame.compute(scheduler="threads"))
+
+
+@pytest.mark.parametrize("how", [{}, {"by": "qty", "npartitions": 2}], ids=["whole", "split"])
+async def test_what_goes_wrong_in_reading_comes_back_whole(sandbox, family, auth_of, credentials_of, by, how):
+    orders = await made(await auth_of(family), FRAME)
+    good = credentials_of(family)
+
+    async def failed(kind, said, *, credentials=good, fault=None, **more):
+        frame = await read_domo(orders.auth, orders.id, credentials=credentials, **how, **more)
+        if fault is not None:
+            sandbox.misbehave(path=r".*(/execute/|/data$)", times=None, **fault)
+        with pytest.raises(kind, match=said) as caught:
+            await anyio.to_thread.run_sync(frame.compute)
+        sandbox.heal()
+        return caught.value
+
+    refused = await failed(errors.PermissionDeniedError, "(GET|POST) /", fault={"kind": "status", "status": 403})
+    assert refused.status == 403
+    assert refused.request_id
+    await failed(errors.UnexpectedPageError, "page", fault={"kind": "html"})
+    lost = errors.EmptyAnswerError if how else errors.IncompleteDataError
+    await failed(lost, "without the data|the answer is empty", fault={"kind": "empty"})
+    bad = await failed(errors.InvalidDataError, "row 1, column 'order_id' holds no", types={"order_id": pa.int64()})
+    assert "Pass types" in bad.hint
+    secret = {"access_token" if family == "product" else "client_secret": "env:NOT_SET_ANYWHERE"}
+    lacking = attrs.evolve(good, **secret)
+    await failed(errors.MissingCredentialError, "env:NOT_SET_ANYWHERE holds nothing", credentials=lacking)
+    with pytest.raises(errors.InvalidInputError, match="types names 'none'"):
+        await read_domo(orders.auth, orders.id, credentials=good, types={"none": pa.int64()})
 
 
 @pytest.mark.parametrize(

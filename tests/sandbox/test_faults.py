@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -133,11 +137,12 @@ async def test_empty_and_half_json_act(place: Sandbox):
     assert len(place.state.access_tokens) == before + 2
 
 
-async def export(sb: Sandbox) -> httpx.Response:
+async def export(sb: Sandbox, **options: Any) -> httpx.Response:
     """The rows of the seeded dataset without a connector, about five kilobytes."""
     dataset = next(one for one in sb.state.datasets.values() if one.name == "Stock")
     async with by_token(sb) as admin:
-        return await admin.get(f"/api/query/v1/execute/export/{dataset.id}?accept=text/csv&includeHeader=true")
+        path = f"/api/query/v1/execute/export/{dataset.id}?accept=text/csv&includeHeader=true"
+        return await admin.get(path, **options)
 
 
 async def test_rows_that_are_lost_from_an_export(place: Sandbox):
@@ -149,6 +154,101 @@ async def test_rows_that_are_lost_from_an_export(place: Sandbox):
     assert answer.text.endswith("\n")
     assert 0.8 < len(answer.text) / len(whole) < 0.95
     assert (await export(place)).text == whole
+
+
+def exports(sb: Sandbox) -> list[str]:
+    return [one.name for one in sb.warehouse.folder.glob("exports/*")]
+
+
+async def test_an_export_is_damaged_like_any_answer(place: Sandbox):
+    whole = (await export(place)).content
+    place.misbehave("half_json")
+    answer = await export(place)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.content == whole[: len(whole) // 2]
+    place.misbehave("empty")
+    answer = await export(place)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert (await export(place)).content == whole
+
+
+@pytest.mark.parametrize("kind", sorted(AFTER))
+async def test_no_file_is_left_of_an_export(place: Sandbox, kind: str):
+    for _ in range(2):
+        place.misbehave(kind)
+        with suppress(httpx.TransportError, ConnectionResetError):
+            await export(place)
+    with anyio.fail_after(5):  # the server may be a moment longer at it than its client
+        while exports(place):
+            await anyio.sleep(0.01)
+    assert len((await export(place)).text.splitlines()) == 751
+
+
+async def test_no_file_is_left_of_an_export_that_fails(sb: Sandbox, monkeypatch: pytest.MonkeyPatch):
+    def fail(dataset: object, path: Path, **_: object) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(sb.warehouse, "export", fail)
+    assert (await export(sb)).status_code == 500
+    assert exports(sb) == []
+
+
+async def test_no_file_is_left_of_an_export_whose_reader_goes(shared_server: Sandbox):
+    shared_server.misbehave("slow_rows", seconds=0.2)
+    with pytest.raises(httpx.ReadTimeout):
+        await export(shared_server, timeout=0.05)
+    with anyio.fail_after(5):
+        while exports(shared_server):
+            await anyio.sleep(0.01)
+
+
+async def test_a_client_that_goes_before_it_is_cut_off(shared_server: Sandbox, caplog: pytest.LogCaptureFixture):
+    shared_server.misbehave("latency", seconds=0.3)
+    fault = shared_server.misbehave("reset_before")
+    with pytest.raises(httpx.ReadTimeout):
+        await export(shared_server, timeout=0.05)
+    await anyio.sleep(0.4)
+    assert fault.hits == 1
+    assert [one for one in caplog.records if one.name.startswith("uvicorn")] == []
+
+
+async def test_a_slow_reader(place: Sandbox):
+    body = json.dumps({"name": "t" * 300_000, "ownerId": place.admin.id, "expires": 1}).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(body), 65_536):
+            yield body[at : at + 65_536]
+
+    async def seconds() -> float:
+        begin = time.perf_counter()
+        async with by_token(place) as admin:
+            await admin.post(TOKENS, content=pieces(), headers={"content-type": "application/json"})
+        return time.perf_counter() - begin
+
+    fault = place.misbehave("slow_reader", seconds=0.1, method="POST")
+    other = place.misbehave("status", skip=1)
+    assert await seconds() > 0.15  # two pieces at least, however they are cut on their way
+    assert place.requests[-1].size == len(body)
+    assert (fault.hits, other.hits) == (1, 0)
+    assert await seconds() < 0.15
+    assert other.hits == 1  # it hits besides others, and those do not count its turns
+
+
+async def test_a_sender_notices_a_slow_reader(shared_server: Sandbox):
+    """A body that nobody reads does not vanish into buffers."""
+    shared_server.misbehave("slow_reader", seconds=1)
+    length, sent = 64 << 20, 0
+    where = httpx.URL(shared_server.base_url)
+    async with await anyio.connect_tcp(where.host, where.port or 80) as stream:
+        head = f"POST {TOKENS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+        await stream.send(head.encode())
+        with anyio.move_on_after(0.3):
+            while sent < length:
+                await stream.send(bytes(65_536))
+                sent += 65_536
+    assert sent < 16 << 20
+    assert (await create(shared_server)).status_code == 200
 
 
 async def test_slow_rows(place: Sandbox):
@@ -177,6 +277,7 @@ def test_every_kind_is_tested():
         "blocked",
     }
     tested |= {"allowlist", "login_redirect", "maintenance", "empty", "half_json", "slow_rows", "rows_lost"}
+    tested |= {"slow_reader"}
     assert tested == BEFORE | AFTER
 
 

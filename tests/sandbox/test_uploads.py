@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ COLUMNS = [{"type": "STRING", "name": "k"}, {"type": "LONG", "name": "v"}]
 CSV = {"content-type": "text/csv"}
 
 
-async def made(admin: httpx.AsyncClient) -> str:
-    answer = await admin.post(V2, json={"dataSourceName": "Up", "schema": {"columns": COLUMNS}})
+async def made(admin: httpx.AsyncClient, columns: list[dict[str, str]] = COLUMNS) -> str:
+    answer = await admin.post(V2, json={"dataSourceName": "Up", "schema": {"columns": columns}})
     return answer.json()["dataSource"]["dataSourceId"]
 
 
@@ -76,13 +78,58 @@ async def test_what_a_commit_refuses():
         assert (await admin.put(f"{upload}/commit", json={"action": "UPSERT"})).status_code == 400
         await part(admin, upload, 2, "a,1\n")
         assert (await admin.put(f"{upload}/commit", json={"action": "REPLACE"})).status_code == 200
-        assert (await admin.put(f"{upload}/commit", json={"action": "REPLACE"})).status_code == 409
-        assert (await part(admin, upload, 1, "a,1\n")).status_code == 409
+        assert (await admin.put(f"{upload}/commit", json={"action": "REPLACE"})).status_code == 404
+        assert (await part(admin, upload, 1, "a,1\n")).status_code == 404
         assert (await admin.put(f"{upload.rpartition('/')[0]}/999/commit", json={})).status_code == 404
         assert sb.dataset_rows(dataset_id) == []  # stored, but nobody asked for an index
         asked = (await admin.post(f"{V3}/{dataset_id}/indexes", json={"dataIds": []})).json()
         assert asked["requested"] is True
         assert len(sb.dataset_rows(dataset_id)) == 3
+
+
+async def test_decimals_are_kept_to_the_digit_or_refused():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin, [{"type": "STRING", "name": "k"}, {"type": "DECIMAL", "name": "p"}])
+        upload = await begun(admin, dataset_id)
+        for text in ("a,0.1234567890123456785\n", "a,123456789012345678901\n"):
+            assert (await part(admin, upload, 1, text)).status_code == 400
+        assert (await part(admin, upload, 1, "a,-12345678901234567890.123456789012345678000\n")).status_code == 200
+        await admin.put(f"{upload}/commit", json={"action": "REPLACE", "index": True})
+        assert sb.dataset_rows(dataset_id) == [("a", Decimal("-12345678901234567890.123456789012345678"))]
+
+
+async def test_many_columns_take_time_in_proportion():
+    sb = Sandbox()
+
+    async def seconds(count: int) -> float:
+        columns = [{"type": "LONG", "name": f"c{number}"} for number in range(count)]
+        upload = await begun(admin, await made(admin, columns))
+        begin = time.perf_counter()
+        assert (await part(admin, upload, 1, ",".join(["7"] * count) + "\n")).status_code == 200
+        return time.perf_counter() - begin
+
+    async with by_token(sb) as admin:
+        admin.timeout = None
+        await seconds(1)
+        few = min([await seconds(400) for _ in range(3)])
+        assert await seconds(1600) < 15 * few
+
+
+async def test_what_is_refused_at_once_leaves_no_upload_open():
+    sb = Sandbox()
+    async with by_token(sb) as admin, await bearer(sb) as client:
+        dataset_id = await made(admin)
+        for sender, method, path in (
+            (admin, "POST", f"{V3}/{dataset_id}/uploads/stream?action=REPLACE"),
+            (admin, "POST", f"{V3}/{dataset_id}/uploads/stream?action=UPSERT"),
+            (admin, "POST", f"{V3}/{dataset_id}/dataversions"),
+            (client, "PUT", f"/v1/datasets/{dataset_id}/data"),
+        ):
+            body = b"a,1\n" if "UPSERT" in path else b"a,x\n"
+            assert (await sender.request(method, path, content=body, headers=CSV)).status_code == 400
+    assert [one.state for one in sb.state.uploads.values()] == ["aborted"] * 4
+    assert not [one for one in sb.warehouse.folder.rglob("*") if one.is_file()]
 
 
 async def test_bad_rows_are_refused_and_an_abort_leaves_nothing():
@@ -99,7 +146,9 @@ async def test_bad_rows_are_refused_and_an_abort_leaves_nothing():
         assert (await part(admin, upload, 1, "a,9999999999999999999\n")).status_code == 400
         assert (await part(admin, upload, 1, "a,1\n")).status_code == 200
         assert (await admin.put(f"{upload}/abort", json={})).status_code == 200
-        assert (await admin.put(f"{upload}/commit", json={"action": "REPLACE"})).status_code == 409
+        assert (await admin.put(f"{upload}/abort", json={})).status_code == 404
+        assert (await part(admin, upload, 1, "a,1\n")).status_code == 404
+        assert (await admin.put(f"{upload}/commit", json={"action": "REPLACE"})).status_code == 404
         assert sb.dataset_rows(dataset_id) == [("old", 1)]
 
 
@@ -188,6 +237,27 @@ async def test_one_execution_at_a_time_on_the_product():
         assert sb.dataset_rows(dataset_id) == [("a", 1)]
 
 
+async def test_an_execution_that_has_ended_is_not_found_by_what_comes_late():
+    sb = Sandbox()
+    async with await bearer(sb) as client:
+        body = {"dataSet": {"name": "Fed", "schema": {"columns": COLUMNS}}, "updateMethod": "APPEND"}
+        stream = (await client.post("/v1/streams", json=body)).json()
+        home = f"/v1/streams/{stream['id']}/executions"
+        assert (await client.put(f"{home}/abort")).status_code == 404
+        for ending in ("commit", "abort"):
+            here = f"{home}/{(await client.post(home, json={})).json()['id']}"
+            assert (await client.put(f"{here}/part/1", content=b"a,1\n", headers=CSV)).status_code == 200
+            assert (await client.put(f"{here}/{ending}")).status_code == 200
+            for late in ("commit", "abort"):
+                assert (await client.put(f"{here}/{late}")).status_code == 404
+            assert (await client.put(f"{here}/part/1", content=b"b,2\n", headers=CSV)).status_code == 404
+        assert (await client.put(f"{home}/99/part/1", content=b"a,1\n", headers=CSV)).status_code == 404
+        await client.post(home, json={})
+        assert (await client.put(f"{home}/abort")).status_code == 204
+        assert (await client.put(f"{home}/abort")).status_code == 404
+        assert sb.dataset_rows(stream["dataSet"]["id"]) == [("a", 1)]
+
+
 async def test_a_stream_that_is_sent_back_keeps_what_was_in_it():
     sb = Sandbox()
     async with by_token(sb) as admin:
@@ -237,6 +307,17 @@ async def test_rows_are_kept_beside_the_state_file(tmp_path: Path):
     assert again.dataset_rows(dataset_id) == [("a", 1)]
     assert len(again.dataset_rows(seeded.id)) == 250
     assert (tmp_path / "domo.json.data").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_end_of_use_removes_what_was_cut_off(tmp_path: Path):
+    with Sandbox(state_file=tmp_path / "domo.json").serve() as sb:
+        seeded = next(one for one in sb.state.datasets.values() if one.name == "Orders")
+        assert len(sb.dataset_rows(seeded.id)) == 250
+        sb.warehouse.new_export().write_bytes(b"a,b\n")
+    kept = {one.relative_to(sb.warehouse.folder).parts[0] for one in sb.warehouse.folder.rglob("*")}
+    assert kept == {"versions"}
+    assert len(sb.dataset_rows(seeded.id)) == 250
+    sb.warehouse.new_export().write_bytes(b"use goes on")
 
 
 def test_rows_of_a_sandbox_without_a_file_go_with_it():

@@ -15,7 +15,7 @@ DELETE_DATASET = platform("DELETE", "/v1/datasets/{dataset_id}", returns=None)
 # An append that is repeated would add the rows twice.
 IMPORT = platform("PUT", "/v1/datasets/{dataset_id}/data", returns=None, repeatable=False)
 EXPORT = platform("GET", "/v1/datasets/{dataset_id}/data", accept="text/csv")
-QUERY = platform("POST", "/v1/datasets/query/execute/{dataset_id}", changes=False)
+QUERY = platform("POST", "/v1/datasets/query/execute/{dataset_id}", changes=False, exact=True)
 
 
 async def list_datasets(auth: Auth, offset: int, limit: int, *, name_like: str | None = None) -> list[Json]:
@@ -78,5 +78,6 @@ async def query(auth: Auth, dataset_id: str, sql: str) -> Json:
     """The answer to one SELECT: columns, metadata, rows as lists. Source: POST /v1/datasets/query/execute/{dataset_id}
 
     The DataSet is the one in the path: whatever stands after FROM means it.
+    Numbers with a fraction are `Decimal`.
     """
     return await send(auth, QUERY, json={"sql": sql}, dataset_id=dataset_id)

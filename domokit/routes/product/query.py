@@ -5,13 +5,14 @@ from domokit.transport import Json, members, product, send
 
 GET_INDEXED_SCHEMA = product("GET", "/api/query/v1/datasources/{dataset_id}/schema/indexed")
 GET_DATA_CONTROL = product("GET", "/api/query/v2/data-control/{dataset_id}")
-QUERY = product("POST", "/api/query/v1/execute/{dataset_id}", changes=False)
+QUERY = product("POST", "/api/query/v1/execute/{dataset_id}", changes=False, exact=True)
 
 
 async def query(auth: Auth, dataset_id: str, sql: str) -> Json:
     """The answer to one SELECT: columns, metadata, rows as lists. Source: POST /api/query/v1/execute/{dataset_id}
 
     The DataSet is the one in the path: whatever stands after FROM means it.
+    Numbers with a fraction are `Decimal`.
     """
     return await send(auth, QUERY, json={"sql": sql}, dataset_id=dataset_id)
 

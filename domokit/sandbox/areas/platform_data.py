@@ -20,13 +20,7 @@ async def import_rows(call: Call) -> Any:
     if not dataset.takes_data:
         raise Refusal(400, "Infrastructure problem (403): Access is denied")
     action = "APPEND" if call.query.get("updateMethod") == "APPEND" else "REPLACE"
-    upload = loading.start(call, dataset, action=action)
-    try:
-        await loading.put_part(call, dataset, upload, 1)
-    except Refusal:
-        await loading.abort(call, upload)
-        raise
-    await loading.commit(call, dataset, upload, action=action)
+    await loading.at_once(call, dataset, action)
     return empty(204)
 
 

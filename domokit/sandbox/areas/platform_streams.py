@@ -78,7 +78,7 @@ def execution_of(call: Call, stream: Stream, *, is_open: bool = False) -> Execut
     if execution is None:
         raise Refusal(404, f"No execution {number}")
     if is_open and (execution.state != "ACTIVE" or execution.phase == "INDEX" or _is_ending(call, execution)):
-        raise Refusal(409, f"Execution {number} takes nothing any more")
+        raise Refusal(404, f"Execution {number} takes nothing any more")
     return execution
 
 
@@ -285,7 +285,9 @@ async def abort(call: Call) -> Any:
 @area.on("PUT", EXECUTIONS + "/abort")
 async def abort_current(call: Call) -> Any:
     stream, _ = held(call, to_write=True)
-    for execution in executions_of(call, stream):
-        if execution.state == "ACTIVE" and execution.phase != "INDEX":
-            await stop(call, execution)
+    running = [each for each in executions_of(call, stream) if each.state == "ACTIVE" and each.phase != "INDEX"]
+    if not running:
+        raise Refusal(404, "Nothing to abort")
+    for execution in running:
+        await stop(call, execution)
     return empty(204)

@@ -115,11 +115,7 @@ async def abort(call: Call) -> Any:
 
 async def _at_once(call: Call, action: str, tag: str | None) -> tuple[Upload, DataVersion, IndexRequest | None]:
     """Start, one part and commit in one request."""
-    dataset = _dataset(call)
-    upload = loading.start(call, dataset, action=action, tag=tag)
-    await loading.put_part(call, dataset, upload, 1)
-    version, request = await loading.commit(call, dataset, upload, action=action, index=call.flag("index", True))
-    return upload, version, request
+    return await loading.at_once(call, _dataset(call), action, tag, index=call.flag("index", True))
 
 
 @area.on("POST", V3 + "/uploads/stream")
@@ -251,9 +247,14 @@ async def export(
     warehouse = call.sandbox.warehouse
     versions = None if version is None else [version]
 
-    path = await to_thread.run_sync(
-        lambda: warehouse.export(dataset, header=header, where=where, versions=versions, null=null, safe=safe)
-    )
+    path = warehouse.new_export()
+    try:
+        await to_thread.run_sync(
+            lambda: warehouse.export(dataset, path, header=header, where=where, versions=versions, null=null, safe=safe)
+        )
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     name = call.query.get("fileName") or f"{dataset.name}.csv"
     plain = (
         "".join(char if char.isalnum() or char in "-_. " else "_" for char in name).encode("ascii", "replace").decode()
