@@ -390,8 +390,7 @@ class DomoDataset(DomoEntity):
 
     async def replace_partition(self, partition: str, data: Any, **options: "Unpack[WriteOptions]") -> "UploadResult":
         """Make `data` the only rows of a partition, a new one or one that is there; see `replace`. Product API."""
-        if not partition.strip():
-            raise InvalidInputError("a partition needs a name")
+        _partition(partition)
         require_family(self.auth, "product", asked="load into a partition")
         return await bulk.write(self.auth, self.id, data, action="APPEND", partition=partition, options=options)
 
@@ -408,9 +407,13 @@ class DomoDataset(DomoEntity):
             size=100,
         )
 
-    async def delete_partition(self, partition: str) -> None:
-        """Drop a partition with its rows. Source: three calls, see `routes.product.uploads` (product API)"""
-        await uploads.delete_partition(self.auth, self.id, partition)
+    async def delete_partition(self, partition: str) -> bool:
+        """Drop a partition with its rows. After a failure it is called again: it goes on where it was cut off.
+
+        Returns False if nothing was left of it, or there never was such a partition.
+        Source: three calls, see `routes.product.uploads` (product API)
+        """
+        return await uploads.delete_partition(self.auth, self.id, _partition(partition))
 
     async def get_versions(self) -> Listing[DataVersion]:
         """The loads that are kept. Source: GET …/datasources/{dataset_id}/dataversions/details (product API)"""
@@ -484,3 +487,12 @@ def _grantees(users: Iterable[Any], groups: Iterable[Any]) -> list[tuple[str, An
 
 def _id_of(one: Any) -> Any:
     return one.id if isinstance(one, DomoEntity) else one
+
+
+def _partition(name: Any) -> str:
+    """The name of a partition. Raises: InvalidInputError, for one that could be loaded, but never deleted."""
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidInputError("a partition needs a name")
+    if not name.strip(". "):
+        raise InvalidInputError(f"a partition cannot be called {name!r}: no path leads to it, so it could not be deleted")
+    return name

@@ -1,9 +1,11 @@
 """DataSets: descriptions, schemas, who may see them, versions. The product API calls them data sources."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from domokit.auth import Auth
+from domokit.errors import NotFoundError
 from domokit.transport import Json, member, members, product, send
 
 LIST_DATASETS = product("GET", "/api/data/v3/datasources")
@@ -86,11 +88,15 @@ async def get_schema(auth: Auth, dataset_id: str) -> list[Json]:
 
 
 async def set_schema(auth: Auth, dataset_id: str, columns: Sequence[Mapping[str, str]]) -> None:
-    """A new version of the schema; the rows there are stay as they are.
+    """A new version of the schema, with the objects and views of the one before; the rows there are stay as they are.
 
-    Source: POST /api/data/v2/datasources/{dataset_id}/schemas
+    Source: GET and POST /api/data/v2/datasources/{dataset_id}/schemas
     """
+    before: Json = {}
+    with suppress(NotFoundError):  # it has no schema yet
+        before = (await send(auth, GET_SCHEMA, dataset_id=dataset_id, schema_id="latest")).get("schema") or {}
     body: dict[str, Any] = {"columns": list(columns), "objects": [], "views": []}
+    body |= {name: before[name] for name in ("objects", "views") if before.get(name)}
     await send(auth, SET_SCHEMA, json=body, dataset_id=dataset_id)
 
 

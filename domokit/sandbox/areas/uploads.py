@@ -341,5 +341,10 @@ async def delete_partition_data(call: Call) -> None:
 
 @area.on("DELETE", QUERY + "/partition/{partition}")
 async def delete_partition_tag(call: Call) -> None:
-    """Stage 2 of 3; stage 3 is the index."""
-    _dataset(call)
+    """Stage 2 of 3: the name is gone; stage 3 is the index."""
+    dataset, tag = _dataset(call), call.params["partition"]
+    named = [each for each in _versions(call, dataset) if each.tag == tag]
+    if not named:
+        raise Refusal(404, f"No partition {tag}")
+    for each in named:
+        each.tag = None
