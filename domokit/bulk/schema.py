@@ -38,8 +38,10 @@ class Schema(Sequence[Column]):
         if isinstance(columns, Schema):
             return columns
         if isinstance(columns, Mapping):
-            types = cast("Mapping[str, str]", columns)
-            schema = cls(Column(name, kind.upper()) for name, kind in types.items())
+            types = cast("Mapping[str, Any]", columns)
+            schema = cls(Column(name, str(kind).upper()) for name, kind in types.items())
+        elif isinstance(columns, str) or not isinstance(columns, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInputError(f"{columns!r} is no schema; pass {{'name': 'TYPE'}}, or a list of columns")
         else:
             schema = cls(one if isinstance(one, Column) else _column(one) for one in columns)
         schema.check()
@@ -64,6 +66,8 @@ class Schema(Sequence[Column]):
             raise InvalidInputError("a DataSet needs at least one column")
         seen: dict[str, Column] = {}
         for column in self.columns:
+            if not isinstance(column.name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidInputError(f"the name of a column is a text, not {column.name!r}")
             if not column.name.strip():
                 raise InvalidInputError("a column has no name")
             if column.type not in TYPES:
