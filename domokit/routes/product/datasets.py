@@ -143,7 +143,8 @@ async def get_schema(auth: Auth, dataset_id: str) -> list[Json]:
 
 async def get_schema_version(auth: Auth, dataset_id: str, schema_id: int | str) -> list[Json]:
     """The columns of an older version. Source: GET /api/data/v2/datasources/{dataset_id}/schemas/{schema_id}"""
-    return member(await send(auth, GET_SCHEMA, dataset_id=dataset_id, schema_id=schema_id), "schema", "columns")
+    answer = await send(auth, GET_SCHEMA, dataset_id=dataset_id, schema_id=schema_id)
+    return members(answer.get("schema") or {}, "columns")
 
 
 async def set_schema(auth: Auth, dataset_id: str, columns: Sequence[Mapping[str, str]]) -> None:
@@ -165,7 +166,7 @@ async def get_stored_schema(auth: Auth, dataset_id: str, *, indexed: bool = Fals
     Source: GET /api/data/v3/datasources/{dataset_id}/schema
     """
     answer = await send(auth, GET_STORED_SCHEMA, params={"indexedSchema": indexed}, dataset_id=dataset_id)
-    return member(answer, "schemaContract", "schema", "columns")
+    return members((answer.get("schemaContract") or {}).get("schema") or {}, "columns")
 
 
 async def get_indexed_schema(auth: Auth, dataset_id: str) -> list[Json]:
@@ -173,7 +174,8 @@ async def get_indexed_schema(auth: Auth, dataset_id: str) -> list[Json]:
 
     Source: GET /api/data/v2/datasources/{dataset_id}/schemas/indexed
     """
-    return member(await send(auth, GET_INDEXED_SCHEMA, dataset_id=dataset_id), "schema", "columns")
+    answer = await send(auth, GET_INDEXED_SCHEMA, dataset_id=dataset_id)
+    return members(answer.get("schema") or {}, "columns")
 
 
 async def list_versions(auth: Auth, dataset_id: str) -> list[Json]:
