@@ -12,6 +12,7 @@ from domokit.errors import MissingExtraError
 if TYPE_CHECKING:
     from domokit.bulk.reading import query_rows as query_rows
     from domokit.bulk.reading import read_rows as read_rows
+    from domokit.bulk.reading import read_version as read_version
     from domokit.bulk.rows import Rows as Rows
     from domokit.bulk.writing import WriteOptions as WriteOptions
     from domokit.bulk.writing import create as create
@@ -23,10 +24,22 @@ _HOME_OF = {
     "create": "writing",
     "query_rows": "reading",
     "read_rows": "reading",
+    "read_version": "reading",
     "write": "writing",
 }
 
-__all__ = ["Column", "Rows", "Schema", "SchemaDiff", "WriteOptions", "create", "query_rows", "read_rows", "write"]
+__all__ = [
+    "Column",
+    "Rows",
+    "Schema",
+    "SchemaDiff",
+    "WriteOptions",
+    "create",
+    "query_rows",
+    "read_rows",
+    "read_version",
+    "write",
+]
 
 
 def __getattr__(name: str) -> Any:

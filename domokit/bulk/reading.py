@@ -12,10 +12,10 @@ from domokit.bulk.rows import Rows, ToTable
 from domokit.bulk.schema import Schema
 from domokit.errors import BadRequestError, InvalidInputError, NotFoundError, PermissionDeniedError
 from domokit.routes.platform import datasets as platform
+from domokit.routes.product import data_versions, uploads
 from domokit.routes.product import datasets as product
 from domokit.routes.product import query as product_query
-from domokit.routes.product import uploads
-from domokit.transport import Json
+from domokit.transport import Json, require_family
 
 _NO_ROWS_YET = 416  # how the product API says that nothing was ever loaded
 
@@ -24,6 +24,12 @@ def read_rows(auth: Auth, dataset_id: str) -> Rows:
     """All rows the caller may see. Each reading asks for the columns and the number of rows first."""
     opened = _from_product if auth.family == "product" else _from_platform
     return Rows(lambda: opened(auth, dataset_id), what="download")
+
+
+def read_version(auth: Auth, dataset_id: str, version_id: int) -> Rows:
+    """The rows of one load. Product API."""
+    require_family(auth, "product", asked=str(data_versions.EXPORT_VERSION))
+    return Rows(lambda: _of_version(auth, dataset_id, version_id), what="download")
 
 
 def query_rows(auth: Auth, dataset_id: str, sql: str) -> Rows:
@@ -59,6 +65,24 @@ async def _from_product(auth: Auth, dataset_id: str) -> AsyncGenerator[Stream, N
             expected_rows=None if is_filtered else count,
             may_be_empty=not count,
             total_bytes=None if answer is None else answer.total_bytes,
+        )
+
+
+@asynccontextmanager
+async def _of_version(auth: Auth, dataset_id: str, version_id: int) -> AsyncGenerator[Stream, None]:
+    known = await product.list_versions(auth, dataset_id)
+    facts: Json = next((one for one in known if one.get("dataVersionId") == version_id), None)
+    if facts is None:
+        raise NotFoundError(f"there is no data version {version_id}", asked="list of data versions", status=200)
+    columns = await product.get_schema_version(auth, dataset_id, facts.get("schemaId") or "latest")
+    is_filtered = await _may_be_filtered(auth, dataset_id)
+    async with data_versions.export_version(auth, dataset_id, version_id) as answer:
+        yield Stream(
+            chunks=answer.chunks(),
+            schema=Schema.from_wire(columns) or Schema(()),
+            has_header=True,
+            expected_rows=None if is_filtered else facts.get("rowCount"),
+            total_bytes=answer.total_bytes,
         )
 
 

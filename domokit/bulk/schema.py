@@ -42,8 +42,10 @@ class Schema(Sequence[Column]):
         if isinstance(columns, Schema):
             return columns
         if isinstance(columns, Mapping):
-            types = cast("Mapping[str, str]", columns)
-            schema = cls(Column(name, kind.upper()) for name, kind in types.items())
+            types = cast("Mapping[str, Any]", columns)
+            schema = cls(Column(name, str(kind).upper()) for name, kind in types.items())
+        elif isinstance(columns, str) or not isinstance(columns, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInputError(f"{columns!r} is no schema; pass {{'name': 'TYPE'}}, or a list of columns")
         else:
             schema = cls(one if isinstance(one, Column) else _column(one) for one in columns)
         schema.check()
@@ -144,6 +146,8 @@ class SchemaDiff:
 
 def check_name(name: str) -> None:
     """Raises InvalidInputError unless Domo can have a column of this name, and give it back."""
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInputError(f"the name of a column is a text, not {name!r}")
     if not name.strip():
         raise InvalidInputError("a column has no name")
     if name.startswith("\ufeff"):

@@ -1,6 +1,7 @@
 """What all entities are: attrs classes that know where their fields stand on the wire."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from html import escape
 from importlib import import_module
@@ -12,7 +13,7 @@ import attrs
 from domokit._runtime import from_wire
 from domokit.auth import Auth, Family, Secret
 from domokit.entities.listing import Listing
-from domokit.errors import DomoDecodeError, InvalidInputError
+from domokit.errors import DomoDecodeError, InvalidInputError, NotFoundError
 from domokit.transport import Json, fan_out
 
 C = TypeVar("C", bound=type)
@@ -48,6 +49,26 @@ NOT_GIVEN = NotGiven()
 def given(**values: Any) -> dict[str, Any]:
     """Those of the values that were given."""
     return {name: value for name, value in values.items() if not isinstance(value, NotGiven)}
+
+
+def id_of(one: Any) -> Any:
+    """The id of an entity; what is none is taken for an id."""
+    return one.id if isinstance(one, DomoEntity) else one
+
+
+def texts_of(what: str, texts: Iterable[str]) -> list[str]:
+    """A list of texts, each once. Raises: InvalidInputError, for a single text and for what is none."""
+    if isinstance(texts, str) or not isinstance(texts, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInputError(f"{what} is a list of texts")
+    found = list(dict.fromkeys(texts))
+    if wrong := [one for one in found if not isinstance(one, str)]:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInputError(f"{what}: {wrong[0]!r} is no text")
+    return found
+
+
+def unless_gone(missing_ok: bool) -> AbstractContextManager[None]:
+    """A block in which, if `missing_ok`, it is no error that what is to be deleted is gone already."""
+    return suppress(NotFoundError) if missing_ok else nullcontext()
 
 
 # -- converters: what comes from the wire never makes parsing fail; what makes no sense stays readable in `raw`

@@ -13,7 +13,6 @@ from domokit.bulk.schema import Schema
 from domokit.entities.base import (
     NOT_GIVEN,
     BothFamilies,
-    DomoEntity,
     NotGiven,
     api,
     as_bool,
@@ -24,7 +23,12 @@ from domokit.entities.base import (
     class_for,
     entity,
     given,
+    texts_of,
+    unless_gone,
 )
+from domokit.entities.dataset_search import DatasetSearch
+from domokit.entities.dataset_ties import DatasetTies
+from domokit.entities.datasets_together import DatasetsTogether, grantees, grants, the_one
 from domokit.entities.listing import Listing, Pager
 from domokit.errors import InvalidInputError, NotFoundError
 from domokit.routes.platform import datasets as platform
@@ -43,7 +47,6 @@ if TYPE_CHECKING:
 
 _datasets = BothFamilies(product, platform)
 _policies = BothFamilies(product_policies, platform_policies)
-_PAGE_SIZE = 50  # more are refused
 
 
 class _ByNameOrRows:
@@ -95,12 +98,13 @@ class DataVersion:
 
 
 @entity
-class DomoDataset(DomoEntity):
+class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
     """A DataSet: columns, rows, and who may see them. Works with both API families.
 
     rows, columns:   how many there are, of what can be queried; they lag behind loads.
     schema:          its columns; None where the answer at hand does not tell, then `get_schema()` asks.
     data_current_at: when the rows last changed.
+    owner_id, owner_kind:  whose it is, and whether that is a USER or a GROUP.
     What the family or endpoint at hand does not tell is None.
     """
 
@@ -115,6 +119,7 @@ class DomoDataset(DomoEntity):
     schema: Schema | None = api("schema", convert=Schema.from_wire)
     owner_id: int | None = api("ownerId", convert=as_int)
     owner_name: str | None = api("ownerName", convert=as_text)
+    owner_kind: str | None = api("ownerKind", convert=as_text)
     tags: list[str] | None = api("tagsList", "tags", convert=as_tags)
     display_type: str | None = api("displayType", convert=as_text)
     provider: str | None = api("dataProviderType", convert=as_text)
@@ -132,7 +137,8 @@ class DomoDataset(DomoEntity):
         owner = obj.get("owner")
         if not isinstance(owner, dict):
             return obj
-        return {"ownerId": owner.get("id"), "ownerName": owner.get("name"), **obj}
+        kind = owner.get("type") or ("GROUP" if owner.get("group") else None)
+        return {"ownerId": owner.get("id"), "ownerName": owner.get("name"), "ownerKind": kind, **obj}
 
     # -- finding and making
 
@@ -153,25 +159,12 @@ class DomoDataset(DomoEntity):
         return cls.search(auth)
 
     @classmethod
-    def search(cls, auth: Auth, *, name_contains: str | None = None) -> Pager[Self]:
-        """DataSets whose name contains a text, upper and lower case alike.
-
-        Source: GET /api/data/v3/datasources, GET /v1/datasets (pages of 50)
-        """
-        listed = _datasets(auth).list_datasets
-        return Pager(
-            lambda offset, limit: listed(auth, offset, limit, name_like=name_contains),
-            lambda obj: cls.from_json(auth, obj),
-            size=_PAGE_SIZE,
-        )
-
-    @classmethod
     async def get_by_name(cls, auth: Auth, name: str) -> Self:
         """The DataSet of exactly this name; of several, the one that was touched last.
 
         Raises: NotFoundError.
         """
-        found = await cls.search(auth, name_contains=name).where(lambda dataset: dataset.name == name)
+        found = await cls.search(auth, name_contains=_named(name)).where(lambda dataset: dataset.name == name)
         if not found:
             raise NotFoundError(f"there is no DataSet named {name!r}", asked="search of DataSets", status=200)
         return max(found, key=lambda dataset: (dataset.updated_at is not None, dataset.updated_at))
@@ -199,7 +192,7 @@ class DomoDataset(DomoEntity):
         Source: POST /api/data/v2/datasources, POST /v1/streams, and the endpoints of a load
         """
         dataset_id, _ = await bulk.create(
-            auth, name, data, schema=schema, description=description, key=key, options=options
+            auth, _named(name), data, schema=schema, description=description, key=key, options=options
         )
         return await cls.get_by_id(auth, dataset_id)
 
@@ -250,14 +243,19 @@ class DomoDataset(DomoEntity):
 
     # -- describing
 
-    async def update(self, *, name: str | NotGiven = NOT_GIVEN, description: str | NotGiven = NOT_GIVEN) -> Self:
+    async def update(self, *, name: str | NotGiven = NOT_GIVEN, description: str | None | NotGiven = NOT_GIVEN) -> Self:
         """Change what is given. Returns itself, as Domo has it afterwards.
 
+        description:  None empties it.
         Source: PUT /api/data/v3/datasources/{dataset_id}/properties, PUT /v1/datasets/{dataset_id}
         """
         changes = given(name=name, description=description)
-        if "name" in changes and not changes["name"].strip():
-            raise InvalidInputError("a DataSet needs a name")
+        if "name" in changes:
+            _named(changes["name"])
+        if "description" in changes:
+            changes["description"] = "" if description is None else description
+            if not isinstance(changes["description"], str):
+                raise InvalidInputError(f"description is a text, or None for none, not {description!r}")
         if not changes:
             return self
         await _datasets(self.auth).update_dataset(self.auth, self.id, **changes)
@@ -282,12 +280,14 @@ class DomoDataset(DomoEntity):
         self.schema = wanted
         return wanted
 
-    async def delete(self, *, for_good: bool = False) -> None:
+    async def delete(self, *, for_good: bool = False, missing_ok: bool = False) -> None:
         """Delete the DataSet and its rows. On the platform API it is always for good; else `restore` takes it back.
 
+        missing_ok:  that it is gone already is no error.
         Source: DELETE /api/data/v3/datasources/{dataset_id}, DELETE /v1/datasets/{dataset_id}
         """
-        await _datasets(self.auth).delete_dataset(self.auth, self.id, for_good=for_good)
+        with unless_gone(missing_ok):
+            await _datasets(self.auth).delete_dataset(self.auth, self.id, for_good=for_good)
         self.is_deleted = True
 
     async def restore(self) -> Self:
@@ -297,9 +297,7 @@ class DomoDataset(DomoEntity):
 
     async def set_tags(self, tags: Iterable[str]) -> None:
         """Replace all tags. Source: POST /api/data/ui/v3/datasources/{dataset_id}/tags (product API)"""
-        if isinstance(tags, str):
-            raise InvalidInputError("tags is a list of texts")
-        wanted = list(dict.fromkeys(tags))
+        wanted = texts_of("tags", tags)
         await product.set_tags(self.auth, self.id, wanted)
         self.tags = wanted
 
@@ -335,15 +333,12 @@ class DomoDataset(DomoEntity):
         message:  mailed to them; without one no mail is sent.
         Source: POST /api/data/v3/datasources/{dataset_id}/share (product API)
         """
-        entries = _grantees(users, groups)
-        if level not in ("CO_OWNER", "CAN_EDIT", "CAN_SHARE", "CAN_VIEW"):
-            raise InvalidInputError(f"level cannot be {level!r}; use CO_OWNER, CAN_EDIT, CAN_SHARE or CAN_VIEW")
-        permissions = [{"type": kind, "id": str(grantee), "accessLevel": level} for kind, grantee in entries]
+        permissions = grants(users, groups, level)
         await product.share_dataset(self.auth, self.id, permissions, message=message)
 
     async def unshare(self, *, users: Iterable[Any] = (), groups: Iterable[Any] = ()) -> None:
         """Take access away. Source: DELETE …/datasources/{dataset_id}/permissions/{type}/{id} (product API)"""
-        for kind, grantee in _grantees(users, groups):
+        for kind, grantee in grantees(users, groups):
             await product.delete_permission(self.auth, self.id, kind=kind, grantee_id=grantee)
 
     async def set_owner(self, *, user: Any = None, group: Any = None) -> Self:
@@ -351,10 +346,8 @@ class DomoDataset(DomoEntity):
 
         Source: PUT /api/data/v2/datasources/{dataset_id}/responsibleUsers (product API)
         """
-        entries = _grantees([] if user is None else [user], [] if group is None else [group])
-        if len(entries) != 1:
-            raise InvalidInputError("pass user= or group=, one of the two")
-        await product.set_owner(self.auth, self.id, kind=entries[0][0], owner_id=entries[0][1])
+        kind, owner_id = the_one(user, group)
+        await product.set_owner(self.auth, self.id, kind=kind, owner_id=owner_id)
         return await self.refresh()
 
     # -- row policies
@@ -390,8 +383,7 @@ class DomoDataset(DomoEntity):
 
     async def replace_partition(self, partition: str, data: Any, **options: "Unpack[WriteOptions]") -> "UploadResult":
         """Make `data` the only rows of a partition, a new one or one that is there; see `replace`. Product API."""
-        if not partition.strip():
-            raise InvalidInputError("a partition needs a name")
+        _partition(partition)
         require_family(self.auth, "product", asked="load into a partition")
         return await bulk.write(self.auth, self.id, data, action="APPEND", partition=partition, options=options)
 
@@ -408,9 +400,13 @@ class DomoDataset(DomoEntity):
             size=100,
         )
 
-    async def delete_partition(self, partition: str) -> None:
-        """Drop a partition with its rows. Source: three calls, see `routes.product.uploads` (product API)"""
-        await uploads.delete_partition(self.auth, self.id, partition)
+    async def delete_partition(self, partition: str) -> bool:
+        """Drop a partition with its rows. After a failure it is called again: it goes on where it was cut off.
+
+        Returns False if nothing was left of it, or there never was such a partition.
+        Source: three calls, see `routes.product.uploads` (product API)
+        """
+        return await uploads.delete_partition(self.auth, self.id, _partition(partition))
 
     async def get_versions(self) -> Listing[DataVersion]:
         """The loads that are kept. Source: GET …/datasources/{dataset_id}/dataversions/details (product API)"""
@@ -427,7 +423,9 @@ class DomoDataset(DomoEntity):
 
     async def delete_versions(self, version_ids: Sequence[int]) -> None:
         """Drop loads for good, with their rows. Source: DELETE …/datasources/{dataset_id}/dataversions (product API)"""
-        await product.delete_versions(self.auth, self.id, version_ids)
+        if isinstance(version_ids, (str, bytes)) or not isinstance(version_ids, Iterable):  # pyright: ignore
+            raise InvalidInputError("version_ids is a list of the ids that get_versions() gives")
+        await product.delete_versions(self.auth, self.id, [_version_id(one) for one in version_ids])
 
     async def get_stream(self) -> Any:
         """The `DomoStream` that feeds it. Raises: NotFoundError."""
@@ -441,6 +439,13 @@ class DomoDataset(DomoEntity):
         Source: GET /api/query/v1/execute/export/{dataset_id}, GET /v1/datasets/{dataset_id}/data
         """
         return bulk.read_rows(self.auth, self.id)
+
+    def read_version(self, version_id: "int | DataVersion") -> "Rows":
+        """The rows of one load, of those that `get_versions()` gives; the same exits as `read()`.
+
+        Source: GET /api/data/v2/datasources/{dataset_id}/dataversions/{data_version_id} (product API)
+        """
+        return bulk.read_version(self.auth, self.id, _version_id(version_id))
 
     def query(self, sql: str) -> "Rows":
         """The rows of one SELECT, not fetched yet; the same exits as `read()`. They are held in memory.
@@ -475,12 +480,25 @@ class DomoDataset(DomoEntity):
         return self.read().iter_batches(**how)
 
 
-def _grantees(users: Iterable[Any], groups: Iterable[Any]) -> list[tuple[str, Any]]:
-    found = [("USER", _id_of(one)) for one in users] + [("GROUP", _id_of(one)) for one in groups]
-    if not found:
-        raise InvalidInputError("pass at least one user or group")
+def _named(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidInputError("a DataSet needs a name")
+    return name
+
+
+def _version_id(version: Any) -> int:
+    found = as_id(version.id if isinstance(version, DataVersion) else version)
+    if not isinstance(found, int):
+        raise InvalidInputError(f"{version!r} is no id of a data version")
     return found
 
 
-def _id_of(one: Any) -> Any:
-    return one.id if isinstance(one, DomoEntity) else one
+def _partition(name: Any) -> str:
+    """The name of a partition. Raises: InvalidInputError, for one that could be loaded, but never deleted."""
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidInputError("a partition needs a name")
+    if not name.strip(". "):
+        raise InvalidInputError(
+            f"a partition cannot be called {name!r}: no path leads to it, so it could not be deleted"
+        )
+    return name

@@ -12,13 +12,15 @@ from domokit.entities.base import (
     DomoEntity,
     NotGiven,
     api,
+    as_bool,
     as_id,
     as_text,
     entity,
     given,
+    unless_gone,
 )
 from domokit.entities.listing import Pager
-from domokit.errors import InvalidInputError, NotFoundError
+from domokit.errors import InvalidInputError, UnsupportedByAuth
 from domokit.routes.platform import row_policies as platform
 from domokit.routes.product import row_policies as product
 from domokit.transport import Json
@@ -36,6 +38,7 @@ OPERATORS = (
     "ENDS_WITH",
     "CONTAINS",
 )
+KINDS = ("COLUMN", "DYNAMIC")
 _LONGEST = 255  # characters of the values of one filter, joined
 
 
@@ -47,6 +50,11 @@ class RowFilter:
     operator:    EQUALS, LIKE, GREATER_THAN, LESS_THAN, …_EQUAL, BETWEEN, BEGINS_WITH, ENDS_WITH or CONTAINS.
     is_not:      the rows for which it does not hold.
     ignore_case: upper and lower case alike (product API).
+    kind:        COLUMN; or DYNAMIC, then `values` name traits of whoever looks, such as
+                 'domo.policy.managed_employee_id' (product API).
+
+    The platform API tells neither `ignore_case` nor `kind` of a filter: change a policy that may have them over the
+    product API.
     """
 
     column: str
@@ -54,10 +62,13 @@ class RowFilter:
     operator: str = "EQUALS"
     is_not: bool = False
     ignore_case: bool = False
+    kind: str = "COLUMN"
 
     def __attrs_post_init__(self) -> None:
         if self.operator not in OPERATORS:
             raise InvalidInputError(f"operator cannot be {self.operator!r}; there are {', '.join(OPERATORS)}")
+        if self.kind not in KINDS:
+            raise InvalidInputError(f"kind cannot be {self.kind!r}; there are {', '.join(KINDS)}")
         if len(",".join(self.values)) >= _LONGEST:
             raise InvalidInputError(
                 f"the values for {self.column!r} are longer than the 255 characters Domo takes; make several policies"
@@ -70,6 +81,7 @@ class RowFilter:
             "operator": self.operator,
             "not": self.is_not,
             "ignoreCase": self.ignore_case,
+            "kind": self.kind,
         }
 
     @classmethod
@@ -82,6 +94,7 @@ class RowFilter:
             "operator": str(value.get("operator") or "EQUALS"),
             "is_not": bool(value.get("not")),
             "ignore_case": bool(value.get("ignoreCase")),
+            "kind": str(value.get("type") or "COLUMN"),
         }
         for name, one in fields.items():
             object.__setattr__(found, name, one)
@@ -100,8 +113,9 @@ def _as_ids(value: Any) -> tuple[Any, ...]:
 class DomoPdpPolicy(DomoEntity):
     """A row policy of a DataSet. Works with both API families.
 
-    policy_type:  'user'; 'open' for the one named All Rows, whose people see everything.
+    policy_type:  'user' or 'system'; 'open' for the one named All Rows, whose people see everything.
     filters:      all must hold for a row to be seen.
+    has_dataset_permissions: as Domo has it; an update keeps it (product API).
     """
 
     kind: ClassVar[str] = "PDP_POLICY"
@@ -114,6 +128,7 @@ class DomoPdpPolicy(DomoEntity):
     group_ids: tuple[int, ...] = api("groupIds", "groups", convert=_as_ids, default=())
     virtual_user_ids: tuple[str, ...] = api("virtualUserIds", "virtualUsers", convert=_as_ids, default=())
     dataset_id: str | None = api("dataSourceId", convert=as_text)
+    has_dataset_permissions: bool | None = api("dataSourcePermissions", convert=as_bool)
 
     @classmethod
     def flatten(cls, obj: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -122,6 +137,16 @@ class DomoPdpPolicy(DomoEntity):
         if not isinstance(resources, dict):
             return obj
         return {"userIds": resources.get("USER"), "groupIds": resources.get("GROUP"), **obj}
+
+    @classmethod
+    async def get_by_id(cls, auth: Auth, policy_id: int, /, *, dataset_id: str | None = None) -> Self:
+        """The policy with this id, of this DataSet. Raises: NotFoundError.
+
+        Source: GET /api/query/v1/data-control/{dataset_id}/filter-groups, GET /v1/datasets/{id}/policies/{policy_id}
+        """
+        if dataset_id is None:
+            raise InvalidInputError("pass dataset_id=, too: ids of policies count within their DataSet")
+        return cls._of(auth, dataset_id, await _policies(auth).get_policy_by_id(auth, dataset_id, policy_id))
 
     @classmethod
     def get_all(cls, auth: Auth, dataset_id: str) -> Pager[Self]:
@@ -150,7 +175,7 @@ class DomoPdpPolicy(DomoEntity):
         users, groups:  entities or ids.
         Source: POST /api/query/v1/data-control/{dataset_id}/filter-groups, POST /v1/datasets/{dataset_id}/policies
         """
-        policy = _checked(name, filters) | _people(users, groups, virtual_user_ids)
+        policy = _checked(auth, name, filters) | _people(users, groups, virtual_user_ids)
         made = await _policies(auth).create_policy(auth, dataset_id, policy)
         return cls._of(auth, dataset_id, made)
 
@@ -175,23 +200,24 @@ class DomoPdpPolicy(DomoEntity):
             "virtual_user_ids": self.virtual_user_ids,
         }
         new = now | given(name=name, filters=filters, users=users, groups=groups, virtual_user_ids=virtual_user_ids)
-        policy = _checked(new["name"], new["filters"]) | _people(new["users"], new["groups"], new["virtual_user_ids"])
+        policy = _checked(self.auth, new["name"], new["filters"])
+        policy |= _people(new["users"], new["groups"], new["virtual_user_ids"])
+        policy |= {"type": self.policy_type or "user", "dataset_permissions": bool(self.has_dataset_permissions)}
         changed = await _policies(self.auth).update_policy(self.auth, self.dataset_id, self.id, policy)
         return self._take_over(self._of(self.auth, self._home, changed))
 
-    async def delete(self) -> None:
+    async def delete(self, *, missing_ok: bool = False) -> None:
         """Delete the policy.
 
+        missing_ok:  that it is gone already is no error.
         Source: DELETE /api/query/v1/data-control/{id}/filter-groups/{id}, DELETE /v1/datasets/{id}/policies/{id}
         """
-        await _policies(self.auth).delete_policy(self.auth, self.dataset_id, self.id)
+        with unless_gone(missing_ok):
+            await _policies(self.auth).delete_policy(self.auth, self.dataset_id, self.id)
 
     async def refresh(self) -> Self:
         """Fetch it anew and take over all fields; returns itself. Raises: NotFoundError."""
-        fresh = await type(self).get_all(self.auth, self._home).where(lambda one: one.id == self.id).first()
-        if fresh is None:
-            raise NotFoundError(f"there is no policy {self.id}", asked="list of policies", status=200)
-        return self._take_over(fresh)
+        return self._take_over(await type(self).get_by_id(self.auth, self.id, dataset_id=self._home))
 
     @property
     def _home(self) -> str:
@@ -207,15 +233,36 @@ class DomoPdpPolicy(DomoEntity):
         return cls.from_json(auth, {"dataSourceId": dataset_id, **obj})
 
 
-def _checked(name: str, filters: Iterable[RowFilter]) -> dict[str, Any]:
-    if not name.strip():
+def _checked(auth: Auth, name: Any, filters: Any) -> dict[str, Any]:
+    """Name and filters for the routes. Raises: InvalidInputError; UnsupportedByAuth, for a filter of the other API."""
+    if not isinstance(name, str) or not name.strip():
         raise InvalidInputError("a policy needs a name")
-    return {"name": name, "filters": [one.to_wire() for one in filters]}
+    if isinstance(filters, (RowFilter, str, Mapping)) or not isinstance(filters, Iterable):
+        raise InvalidInputError("filters is a list of RowFilter: filters=[RowFilter(column=…, values=[…])]")
+    wire: list[dict[str, Any]] = []
+    for one in filters:  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(one, RowFilter):
+            raise InvalidInputError(f"filters: {one!r} is no RowFilter")
+        if auth.family == "platform" and (one.kind != "COLUMN" or one.ignore_case):
+            what = "ignore_case" if one.ignore_case else f"kind={one.kind!r}"
+            raise UnsupportedByAuth(
+                f"{type(auth).__name__}: a filter with {what} (column {one.column!r}) is for the product API alone",
+                hint="Use SessionAuth or AccessTokenAuth.",
+            )
+        wire.append(one.to_wire())
+    return {"name": name, "filters": wire}
 
 
 def _people(users: Iterable[Any], groups: Iterable[Any], virtual_user_ids: Sequence[str]) -> dict[str, Any]:
     return {
-        "user_ids": [one.id if isinstance(one, DomoEntity) else one for one in users],
-        "group_ids": [one.id if isinstance(one, DomoEntity) else one for one in groups],
-        "virtual_user_ids": list(virtual_user_ids),
+        "user_ids": [_id_of("users", one) for one in users],
+        "group_ids": [_id_of("groups", one) for one in groups],
+        "virtual_user_ids": [str(one) for one in virtual_user_ids],
     }
+
+
+def _id_of(what: str, one: Any) -> int:
+    found = as_id(one.id if isinstance(one, DomoEntity) else one)
+    if not isinstance(found, int):
+        raise InvalidInputError(f"{what}: {one!r} is neither one of Domo's objects nor an id")
+    return found

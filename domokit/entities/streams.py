@@ -1,9 +1,14 @@
 """Streams: what feeds DataSets, and their executions."""
 
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
+import attrs
+
 from domokit.auth import Auth
+from domokit.bulk.schema import Schema
 from domokit.entities.base import (
     BothFamilies,
     DomoEntity,
@@ -14,24 +19,42 @@ from domokit.entities.base import (
     as_time,
     class_for,
     entity,
+    id_of,
+    texts_of,
+    unless_gone,
 )
 from domokit.entities.listing import Pager
 from domokit.errors import InvalidInputError, NotFoundError
 from domokit.routes.platform import streams as platform
+from domokit.routes.product import stream_uploads
 from domokit.routes.product import streams as product
-from domokit.transport import Json
+from domokit.transport import Content, Json, member, require_family
 
 _streams = BothFamilies(product, platform)
 UPDATE_METHODS = ("REPLACE", "APPEND", "UPSERT")
+Csv = bytes  # the name that a field of an execution has as well
+SCHEDULE_STATES = ("MANUAL", "ACTIVE", "INACTIVE")
 
 
 def _dataset_id(value: Any) -> str | None:
     return as_text(value.get("id")) if isinstance(value, dict) else None
 
 
+def _schedule(value: Any) -> dict[str, Any] | None:
+    """A schedule comes as JSON in a text."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 @entity
 class DomoStreamExecution(DomoEntity):
-    """One run of a stream. state: ACTIVE, then SUCCESS, WARNING or ERROR; phase (product API): … INDEX, FINAL."""
+    """One run of a stream. state: ACTIVE, then SUCCESS, WARNING or ERROR; phase (product API): … INDEX, FINAL.
+
+    parts_sent:  how many parts this object has sent.
+    """
 
     kind: ClassVar[str] = "STREAM_EXECUTION"
 
@@ -45,6 +68,7 @@ class DomoStreamExecution(DomoEntity):
     errors: list[Json] | None = api("errors")
     started_at: datetime | None = api("startedAt", convert=as_time)
     ended_at: datetime | None = api("endedAt", convert=as_time)
+    parts_sent: int = attrs.field(default=0, init=False, repr=False)
 
     async def refresh(self) -> Self:
         """Fetch it anew and take over all fields; returns itself."""
@@ -58,11 +82,35 @@ class DomoStreamExecution(DomoEntity):
         """
         await _streams(self.auth).abort_execution(self.auth, self.stream_id, self.id)
 
-    async def commit(self) -> Self:
+    async def upload_part(self, part: int, rows: Csv, *, is_gzip: bool = False) -> None:
+        """Send rows by hand, as CSV without a header; `DomoDataset.replace` and its like do all of this.
+
+        part:  counts from 1, without gaps; the same number again replaces that part.
+        Source: PUT …/streams/{stream_id}/executions/{execution_id}/part/{part_id}
+        """
+        if isinstance(part, bool) or not isinstance(part, int) or part < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInputError(f"parts count from 1, so part cannot be {part!r}")
+        if not isinstance(rows, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInputError("rows is CSV, as bytes; frames and files go in by DomoDataset.replace(…)")
+        content = Content(rows, "text/csv", "gzip" if is_gzip else None)
+        send = platform.upload_part if self.auth.family == "platform" else stream_uploads.upload_part
+        await send(self.auth, member({"stream": self.stream_id}, "stream"), self.id, part, content)
+        self.parts_sent += 1
+
+    async def commit(self, *, even_if_empty: bool = False) -> Self:
         """End it with the parts it was given. Loads do that by themselves.
 
+        even_if_empty:  also where this object has sent none (others may have): on the product API, an execution
+                        without parts that replaces empties the DataSet.
         Source: PUT …/streams/{stream_id}/executions/{execution_id}/commit
+        Raises: InvalidInputError, before anything is sent, if that might happen.
         """
+        adds = self.update_method in ("APPEND", "UPSERT")
+        if self.auth.family == "product" and not (self.parts_sent or adds or even_if_empty):
+            raise InvalidInputError(
+                f"execution {self.id} was given no parts here, and without any the commit would empty the DataSet",
+                hint="Call upload_part() before, or abort(); or pass even_if_empty=True.",
+            )
         await _streams(self.auth).commit_execution(self.auth, self.stream_id, self.id)
         return await self.refresh()
 
@@ -77,6 +125,9 @@ class DomoStream(DomoEntity):
 
     update_method:  REPLACE, APPEND or UPSERT.
     key_columns:    what tells rows apart, for UPSERT; None where the answer does not tell.
+    schedule, schedule_state, schedule_details:  when it runs: as a cron expression or MANUAL; MANUAL, ACTIVE or
+                    INACTIVE; and in all details, such as {'type': 'DAY', 'at': '08:01 PM', 'timezone': 'UTC'}
+                    (product API).
     """
 
     kind: ClassVar[str] = "STREAM"
@@ -87,6 +138,7 @@ class DomoStream(DomoEntity):
     key_columns: list[str] | None = api("keyColumnNames")
     schedule_state: str | None = api("scheduleState", convert=as_text)
     schedule: str | None = api("scheduleExpression", convert=as_text)
+    schedule_details: dict[str, Any] | None = api("advancedScheduleJson", convert=_schedule)
     created_at: datetime | None = api("createdAt", convert=as_time)
     modified_at: datetime | None = api("modifiedAt", convert=as_time)
 
@@ -112,24 +164,91 @@ class DomoStream(DomoEntity):
         listed = _streams(auth).list_streams
         return Pager(lambda offset, limit: listed(auth, offset, limit), lambda obj: cls.from_json(auth, obj), size=500)
 
+    @classmethod
+    def search(cls, auth: Auth, *, owner: Any = None, dataset_name: str | None = None) -> Pager[Self]:
+        """Streams by the owner of their DataSet (entity or id), or by its name; one of the two.
+
+        dataset_name:  `*` stands for anything (product API).
+        Source: GET /api/data/v1/streams/search, GET /v1/streams/search
+        """
+        if (owner is None) == (dataset_name is None):
+            raise InvalidInputError("pass owner= or dataset_name=, one of the two: Domo takes one at a time")
+        if dataset_name is not None:
+            require_family(auth, "product", asked="search of streams by the name of their DataSet")
+        query = f"dataSource.name:{dataset_name}" if owner is None else f"dataSource.owner.id:{id_of(owner)}"
+        return Pager.of_list(lambda: _streams(auth).search_streams(auth, query), lambda obj: cls.from_json(auth, obj))
+
+    @classmethod
+    async def create(
+        cls,
+        auth: Auth,
+        name: str,
+        *,
+        schema: Any,
+        description: str = "",
+        update_method: str = "REPLACE",
+        key_columns: Sequence[str] = (),
+    ) -> Self:
+        """Create a stream together with a new DataSet, which it feeds; `.dataset_id` tells which.
+
+        name, schema:  of the DataSet; see `DomoDataset.create`.
+        key_columns:   what tells rows apart, for UPSERT.
+        Source: POST /api/data/v1/streams, POST /v1/streams
+        """
+        if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInputError("a DataSet needs a name")
+        columns, keys = Schema.of(schema), _checked(update_method, key_columns)
+        if unknown := [one for one in keys or () if one not in columns.names]:
+            raise InvalidInputError(f"key_columns: there is no column {', '.join(map(repr, unknown))}")
+        if update_method == "UPSERT" and not keys:
+            raise InvalidInputError("UPSERT needs key_columns=, the columns that tell rows apart")
+        made = await _streams(auth).create_stream(
+            auth,
+            name=name,
+            description=description,
+            columns=columns.to_wire(),
+            update_method=update_method,
+            key_columns=keys or (),
+        )
+        return await cls.get_by_id(auth, member(made, "id"))
+
     async def update(self, *, update_method: str, key_columns: list[str] | None = None) -> Self:
         """Change how loads update the DataSet.
 
         Source: PUT /api/data/v1/streams/{stream_id}, PATCH /v1/streams/{stream_id}
         """
-        if update_method not in UPDATE_METHODS:  # Domo would take a misspelt one for REPLACE
-            raise InvalidInputError(f"update_method cannot be {update_method!r}; use {', '.join(UPDATE_METHODS)}")
-        await _streams(self.auth).update_stream(
-            self.auth, self.id, update_method=update_method, key_columns=key_columns
-        )
+        keys = _checked(update_method, key_columns)
+        await _streams(self.auth).update_stream(self.auth, self.id, update_method=update_method, key_columns=keys)
         return await self.refresh()
 
-    async def delete(self) -> None:
+    async def set_schedule(self, details: Mapping[str, Any]) -> Self:
+        """Set when it runs: what `schedule_details` gives. Returns itself, as Domo has it afterwards.
+
+        Source: PUT /api/data/v1/streams/{stream_id}/schedule (product API)
+        """
+        if not isinstance(details, Mapping) or not isinstance(details.get("type"), str):  # pyright: ignore
+            raise InvalidInputError("a schedule is a dict with a 'type': {'type': 'MANUAL', 'timezone': 'UTC'}")
+        await product.set_schedule(self.auth, self.id, json.dumps(dict(details)))
+        return await self.refresh()
+
+    async def set_schedule_state(self, state: str) -> Self:
+        """Let its schedule rest (INACTIVE), or count (ACTIVE), or run it by hand alone (MANUAL).
+
+        Source: POST /api/data/v1/streams/{stream_id}/scheduleState/{schedule_state} (product API)
+        """
+        if state not in SCHEDULE_STATES:
+            raise InvalidInputError(f"state cannot be {state!r}; use {', '.join(SCHEDULE_STATES)}")
+        await product.set_schedule_state(self.auth, self.id, state)
+        return await self.refresh()
+
+    async def delete(self, *, missing_ok: bool = False) -> None:
         """Delete the stream; its DataSet stays.
 
+        missing_ok:  that it is gone already is no error.
         Source: DELETE /api/data/v1/streams/{stream_id}, DELETE /v1/streams/{stream_id}
         """
-        await _streams(self.auth).delete_stream(self.auth, self.id)
+        with unless_gone(missing_ok):
+            await _streams(self.auth).delete_stream(self.auth, self.id)
 
     async def get_dataset(self) -> Any:
         """The `DomoDataset` that it feeds."""
@@ -147,12 +266,29 @@ class DomoStream(DomoEntity):
         """One `DomoStreamExecution`. Source: GET …/streams/{stream_id}/executions/{execution_id}"""
         return self._execution(await _streams(self.auth).get_execution(self.auth, self.id, execution_id))
 
-    async def run(self) -> Any:
+    async def run(self, *, abort_running: bool = False) -> Any:
         """Start an execution now, of its connector if it has one; the `DomoStreamExecution`.
 
+        abort_running:  stop one that runs already, which is refused otherwise.
         Source: POST …/streams/{stream_id}/executions
         """
+        if abort_running:
+            await self.abort_running()
         return self._execution(await _streams(self.auth).start_execution(self.auth, self.id))
+
+    async def abort_running(self) -> None:
+        """Stop the execution that runs, if one does; the DataSet stays as it was.
+
+        Source: POST /api/data/v1/streams/{stream_id}/executions/abort, PUT /v1/streams/{stream_id}/executions/abort
+        """
+        with unless_gone(self.auth.family == "platform"):  # which says so where nothing runs
+            await _streams(self.auth).abort_running(self.auth, self.id)
 
     def _execution(self, obj: Json) -> Any:
         return class_for(self.auth, "STREAM_EXECUTION").from_json(self.auth, {"streamId": self.id, **obj})
+
+
+def _checked(update_method: str, key_columns: Any) -> list[str] | None:
+    if update_method not in UPDATE_METHODS:  # Domo would take a misspelt one for REPLACE
+        raise InvalidInputError(f"update_method cannot be {update_method!r}; use {', '.join(UPDATE_METHODS)}")
+    return None if key_columns is None else texts_of("key_columns", key_columns)

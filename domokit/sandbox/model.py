@@ -140,6 +140,7 @@ class Dataset:
     shares:         access levels by "USER:27" or "GROUP:3"; the owner has his without an entry.
     takes_data:     False for one that a connector fills: imports are refused.
     certified:      when it was, if it is.
+    schema_extras:  the objects and views of the schema, which mean nothing here.
     owner_type:     GROUP when `owner_id` is that of a group.
     """
 
@@ -166,6 +167,7 @@ class Dataset:
     data_current: int | None = None
     versions: list[int] = field(default_factory=list[int])
     indexed: list[int] = field(default_factory=list[int])
+    schema_extras: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]], repr=False)
 
 
 @dataclass(slots=True)

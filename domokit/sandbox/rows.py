@@ -7,14 +7,15 @@ import re
 import zlib
 from collections.abc import Sequence
 
-# A cell of each type, unquoted. NaN and infinity have no spelling; a DATETIME has no zone.
+# A cell of each type, unquoted. NaN and infinity have no spelling; a DATETIME has no zone. It may be a date alone, as
+# pandas, and so Domo's own client, writes a column that has midnights only.
 _TYPED = {
     "LONG": rb"[+-]?\d++",
     "DOUBLE": rb"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?",
     # The warehouse has room for 18 digits after the point: more are refused, not rounded.
     "DECIMAL": rb"[+-]?(?:\d++(?:\.\d{0,18}+0*+)?|\.\d{1,18}+0*+)",
     "DATE": rb"\d{4}-\d\d-\d\d",
-    "DATETIME": rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d++)?",
+    "DATETIME": rb"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d++)?)?",
 }
 _QUOTED = rb'"(?:[^"]|"")*+"'
 _BARE = rb'[^",\r\n]*+'

@@ -35,7 +35,8 @@ class Sandbox:
     Settings, to be changed at any time: `session_lifetime` and `oauth_lifetime` in seconds,
     `users_page_cap` and `search_page_cap` in rows (a larger `limit` is cut down to it), and
     `legacy_api_clients` (the list of API clients as Domo wrapped it before June 2025). `indexing_seconds` is how long
-    after a commit its rows can be queried; with 0 from the next request on.
+    after a commit its rows can be queried; with 0 from the next request on. `commit_seconds` is how long a stream takes
+    no further commit: 900 with Domo, and 0 here, unless you set it.
     """
 
     def __init__(self, instance: str = "acme", users: int = 12, state_file: str | Path | None = None) -> None:
@@ -48,6 +49,7 @@ class Sandbox:
         self.search_page_cap = 1000
         self.legacy_api_clients = False
         self.indexing_seconds: float = 0.0
+        self.commit_seconds: float = 0.0
         self.requests: deque[RequestRecord] = deque(maxlen=100_000)
         self.faults: Faults = Faults()
         self.watchers: list[Watcher] = []

@@ -54,6 +54,8 @@ from domokit.routes.product import (
 )
 from domokit.transport import Content
 
+from . import data_cases
+
 PRODUCT, PLATFORM = "https://acme.domo.com", "https://api.domo.com"
 PNG = b"\x89PNG\r\n\x1a\n\x00\xff"
 ROW = {"id": 27, "newcomer": None}
@@ -806,16 +808,6 @@ CASES += [
         gives=COLUMNS,
     ),
     case(
-        datasets.set_schema,
-        "a-b",
-        COLUMNS,
-        sends=f"POST {V2}/a-b/schemas",
-        body={"columns": COLUMNS, "objects": [], "views": []},
-        answer={"schemaId": 3},
-        gives=None,
-        twice=True,
-    ),
-    case(
         datasets.list_versions,
         "a-b",
         sends=f"GET {V3}/a-b/dataversions/details",
@@ -1236,8 +1228,9 @@ CASES += [
     ),
     case(platform_streams.abort_execution, 42, 7, sends="PUT /v1/streams/42/executions/7/abort"),
 ]
+CASES += data_cases.cases(case)
 # What makes more than one request is tested with what calls it, on the sandbox.
-SEVERAL = {uploads.delete_partition, streams.find_stream, streams.update_stream}
+SEVERAL = {uploads.delete_partition, streams.find_stream, streams.update_stream, *data_cases.SEVERAL}
 for place, one in enumerate(CASES):  # a second call of a function gets a name of its own
     if one.name in {earlier.name for earlier in CASES[:place]}:
         CASES[place] = attrs.evolve(one, name=f"{one.name} again")

@@ -18,10 +18,12 @@ EXPORT = platform("GET", "/v1/datasets/{dataset_id}/data", accept="text/csv")
 QUERY = platform("POST", "/v1/datasets/query/execute/{dataset_id}", changes=False, exact=True)
 
 
-async def list_datasets(auth: Auth, offset: int, limit: int, *, name_like: str | None = None) -> list[Json]:
-    """One page of DataSets by name, 50 at most, without schema. Source: GET /v1/datasets"""
+async def list_datasets(
+    auth: Auth, offset: int, limit: int, *, name_like: str | None = None, order: str = "name"
+) -> list[Json]:
+    """One page of DataSets in order, 50 at most, without schema. Source: GET /v1/datasets"""
     # Sorted, because the order without it is not promised and pages would overlap.
-    params = {"offset": offset, "limit": limit, "sort": "name", "nameLike": name_like}
+    params = {"offset": offset, "limit": limit, "sort": order, "nameLike": name_like}
     return await send(auth, LIST_DATASETS, params=params)
 
 

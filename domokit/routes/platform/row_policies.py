@@ -19,11 +19,16 @@ async def list_policies(auth: Auth, dataset_id: str) -> list[Json]:
     return await send(auth, LIST_POLICIES, dataset_id=dataset_id)
 
 
+async def get_policy_by_id(auth: Auth, dataset_id: str, policy_id: int) -> Json:
+    """One policy. Source: GET /v1/datasets/{dataset_id}/policies/{policy_id}"""
+    return await send(auth, GET_POLICY, dataset_id=dataset_id, policy_id=policy_id)
+
+
 async def create_policy(auth: Auth, dataset_id: str, policy: Mapping[str, Any]) -> Json:
     """Create a policy. Source: POST /v1/datasets/{dataset_id}/policies
 
-    policy:  name, user_ids, group_ids, virtual_user_ids, and filters, each with column, values, operator, not;
-             `ignoreCase` has no place here.
+    policy:  name, type (user if left out; system or open), user_ids, group_ids, virtual_user_ids, and filters, each
+             with column, values, operator, not; `ignoreCase` and `kind` have no place here.
     """
     return await send(auth, CREATE_POLICY, json=_body(policy), dataset_id=dataset_id)
 
@@ -47,7 +52,7 @@ async def switch_policies(auth: Auth, dataset_id: str, *, enabled: bool) -> None
 def _body(policy: Mapping[str, Any]) -> dict[str, Any]:
     shown = ("column", "values", "operator", "not")
     return {
-        "type": "user",
+        "type": policy.get("type", "user"),
         "name": policy["name"],
         "filters": [{key: one[key] for key in shown} for one in policy["filters"]],
         "users": [int(one) for one in policy["user_ids"]],

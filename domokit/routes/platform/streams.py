@@ -20,11 +20,20 @@ UPLOAD_PART = platform(  # sent again even after a 500: its number sees to it th
 )
 COMMIT_EXECUTION = platform("PUT", "/v1/streams/{stream_id}/executions/{execution_id}/commit", repeatable=False)
 ABORT_EXECUTION = platform("PUT", "/v1/streams/{stream_id}/executions/{execution_id}/abort", returns=None)
+ABORT_RUNNING = platform("PUT", "/v1/streams/{stream_id}/executions/abort", returns=None)
 
 
 async def list_streams(auth: Auth, offset: int, limit: int) -> list[Json]:
     """One page of streams, 500 at most. Source: GET /v1/streams"""
     return await send(auth, LIST_STREAMS, params={"offset": offset, "limit": limit, "fields": "all"})
+
+
+async def search_streams(auth: Auth, query: str) -> list[Json]:
+    """Streams that match a qualifier, all at once: dataSource.id:… or dataSource.owner.id:…
+
+    Source: GET /v1/streams/search
+    """
+    return await send(auth, SEARCH_STREAMS, params={"q": query, "fields": "all"})
 
 
 async def find_stream(auth: Auth, dataset_id: str) -> Json | None:
@@ -111,3 +120,8 @@ async def commit_execution(auth: Auth, stream_id: int | str, execution_id: int |
 async def abort_execution(auth: Auth, stream_id: int | str, execution_id: int | str) -> None:
     """Discard an execution and its parts. Source: PUT /v1/streams/{stream_id}/executions/{execution_id}/abort"""
     await send(auth, ABORT_EXECUTION, stream_id=stream_id, execution_id=execution_id)
+
+
+async def abort_running(auth: Auth, stream_id: int | str) -> None:
+    """Stop whatever runs. Source: PUT /v1/streams/{stream_id}/executions/abort. Raises: NotFoundError, if none does."""
+    await send(auth, ABORT_RUNNING, stream_id=stream_id)

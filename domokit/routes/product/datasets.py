@@ -1,12 +1,15 @@
 """DataSets: descriptions, schemas, who may see them, versions. The product API calls them data sources."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from domokit.auth import Auth
+from domokit.errors import NotFoundError
 from domokit.transport import Json, member, members, product, send
 
 LIST_DATASETS = product("GET", "/api/data/v3/datasources")
+GET_DATASETS = product("POST", "/api/data/v3/datasources/bulk", changes=False)
 GET_DATASET = product("GET", "/api/data/v3/datasources/{dataset_id}")
 CREATE_DATASET = product("POST", "/api/data/v2/datasources", returns=dict | str)
 UPDATE_PROPERTIES = product("PUT", "/api/data/v3/datasources/{dataset_id}/properties", returns=None)
@@ -15,22 +18,75 @@ RESTORE_DATASETS = product("POST", "/api/data/v3/datasources/restore", returns=N
 GET_STATUS = product("GET", "/api/data/v3/datasources/{dataset_id}/statuses")
 GET_SCHEMA = product("GET", "/api/data/v2/datasources/{dataset_id}/schemas/{schema_id}")
 SET_SCHEMA = product("POST", "/api/data/v2/datasources/{dataset_id}/schemas", returns=None, repeatable=True)
+GET_STORED_SCHEMA = product("GET", "/api/data/v3/datasources/{dataset_id}/schema")
+GET_INDEXED_SCHEMA = product("GET", "/api/data/v2/datasources/{dataset_id}/schemas/indexed")
 LIST_VERSIONS = product("GET", "/api/data/v3/datasources/{dataset_id}/dataversions/details", returns=list)
 DELETE_VERSIONS = product("DELETE", "/api/data/v2/datasources/{dataset_id}/dataversions", returns=None)
 SET_OWNER = product("PUT", "/api/data/v2/datasources/{dataset_id}/responsibleUsers", returns=None)
+SET_PERMISSION = product("PUT", "/api/data/v3/datasources/{dataset_id}/permissions", returns=None)
 LIST_PERMISSIONS = product("GET", "/api/data/v3/datasources/{dataset_id}/permissions")
 DELETE_PERMISSION = product(
     "DELETE", "/api/data/v3/datasources/{dataset_id}/permissions/{kind}/{grantee_id}", returns=None
 )
 GET_MY_LEVEL = product("GET", "/api/data/v3/datasources/{dataset_id}/permissions/currentUser", returns=str)
 SHARE = product("POST", "/api/data/v3/datasources/{dataset_id}/share", returns=None, repeatable=True)
+SEARCH = product("POST", "/api/data/ui/v3/datasources/search", changes=False)
 SET_TAGS = product("POST", "/api/data/ui/v3/datasources/{dataset_id}/tags", returns=None, repeatable=True)
 
 
-async def list_datasets(auth: Auth, offset: int, limit: int, *, name_like: str | None = None) -> list[Json]:
-    """One page of DataSets by name; more than 50 are refused. Source: GET /api/data/v3/datasources"""
-    params = {"offset": offset, "limit": limit, "orderBy": "name", "nameLike": name_like, "part": _PARTS}
+async def list_datasets(
+    auth: Auth,
+    offset: int,
+    limit: int,
+    *,
+    name_like: str | None = None,
+    order: str = "name",
+    owner_id: int | str | None = None,
+    provider: str | None = None,
+) -> list[Json]:
+    """One page of DataSets in order; more than 50 are refused. Source: GET /api/data/v3/datasources"""
+    params = {"offset": offset, "limit": limit, "orderBy": order, "nameLike": name_like, "part": _PARTS}
+    params |= {"ownerId": owner_id, "dataProviderType": provider}
     return members(await send(auth, LIST_DATASETS, params=params), "dataSources")
+
+
+async def search_datasets(
+    auth: Auth,
+    offset: int,
+    limit: int,
+    *,
+    text: str,
+    filters: Mapping[str, int | str],
+    sort: tuple[str, str] = ("name_sort", "ASC"),
+) -> list[Json]:
+    """One page of what Domo's search finds; it lags behind, and ends at 10,000.
+
+    text:     as typed into the search of the Data Center; `*` for all.
+    filters:  by field: owned_by_id, dataprovidername_facet, …
+    sort:     field and ASC or DESC.
+    Source: POST /api/data/ui/v3/datasources/search
+    """
+    field, direction = sort
+    body: dict[str, Any] = {
+        "entities": ["DATASET"],
+        "query": text,
+        "filters": [
+            {"filterType": "term", "field": name, "value": str(value), "not": False} for name, value in filters.items()
+        ],
+        "combineResults": True,
+        "count": limit,
+        "offset": offset,
+        "sort": {"isRelevance": False, "fieldSorts": [{"field": field, "sortOrder": direction}]},
+    }
+    return members(await send(auth, SEARCH, json=body), "dataSources")
+
+
+async def get_datasets(auth: Auth, dataset_ids: Sequence[str]) -> list[Json]:
+    """Those of 100 DataSets at most that there are and that the caller may see, in any order.
+
+    Source: POST /api/data/v3/datasources/bulk
+    """
+    return members(await send(auth, GET_DATASETS, params={"part": _PARTS}, json=list(dataset_ids)), "dataSources")
 
 
 async def get_dataset_by_id(auth: Auth, dataset_id: str) -> Json:
@@ -85,13 +141,41 @@ async def get_schema(auth: Auth, dataset_id: str) -> list[Json]:
     return members(answer.get("schema") or {}, "columns")
 
 
-async def set_schema(auth: Auth, dataset_id: str, columns: Sequence[Mapping[str, str]]) -> None:
-    """A new version of the schema; the rows there are stay as they are.
+async def get_schema_version(auth: Auth, dataset_id: str, schema_id: int | str) -> list[Json]:
+    """The columns of an older version. Source: GET /api/data/v2/datasources/{dataset_id}/schemas/{schema_id}"""
+    answer = await send(auth, GET_SCHEMA, dataset_id=dataset_id, schema_id=schema_id)
+    return members(answer.get("schema") or {}, "columns")
 
-    Source: POST /api/data/v2/datasources/{dataset_id}/schemas
+
+async def set_schema(auth: Auth, dataset_id: str, columns: Sequence[Mapping[str, str]]) -> None:
+    """A new version of the schema, with the objects and views of the one before; the rows there are stay as they are.
+
+    Source: GET and POST /api/data/v2/datasources/{dataset_id}/schemas
     """
+    before: Json = {}
+    with suppress(NotFoundError):  # it has no schema yet
+        before = (await send(auth, GET_SCHEMA, dataset_id=dataset_id, schema_id="latest")).get("schema") or {}
     body: dict[str, Any] = {"columns": list(columns), "objects": [], "views": []}
+    body |= {name: before[name] for name in ("objects", "views") if before.get(name)}
     await send(auth, SET_SCHEMA, json=body, dataset_id=dataset_id)
+
+
+async def get_stored_schema(auth: Auth, dataset_id: str, *, indexed: bool = False) -> list[Json]:
+    """The columns of what is stored, or of what can be queried; `get_schema` tells more of each.
+
+    Source: GET /api/data/v3/datasources/{dataset_id}/schema
+    """
+    answer = await send(auth, GET_STORED_SCHEMA, params={"indexedSchema": indexed}, dataset_id=dataset_id)
+    return members((answer.get("schemaContract") or {}).get("schema") or {}, "columns")
+
+
+async def get_indexed_schema(auth: Auth, dataset_id: str) -> list[Json]:
+    """The columns of what can be queried, as `query.get_indexed_schema` has them.
+
+    Source: GET /api/data/v2/datasources/{dataset_id}/schemas/indexed
+    """
+    answer = await send(auth, GET_INDEXED_SCHEMA, dataset_id=dataset_id)
+    return members(answer.get("schema") or {}, "columns")
 
 
 async def list_versions(auth: Auth, dataset_id: str) -> list[Json]:
@@ -116,6 +200,15 @@ async def set_owner(auth: Auth, dataset_id: str, *, kind: str, owner_id: int | s
 async def list_permissions(auth: Auth, dataset_id: str) -> list[Json]:
     """Who has access, and how much. Source: GET /api/data/v3/datasources/{dataset_id}/permissions"""
     return members(await send(auth, LIST_PERMISSIONS, dataset_id=dataset_id), "list")
+
+
+async def set_permission(auth: Auth, dataset_id: str, *, kind: str, grantee_id: int | str, level: str) -> None:
+    """Set the access of one, without a word to them; `share_dataset` does so for several.
+
+    Source: PUT /api/data/v3/datasources/{dataset_id}/permissions
+    """
+    body = {"type": kind, "id": str(grantee_id), "accessLevel": level}
+    await send(auth, SET_PERMISSION, json=body, dataset_id=dataset_id)
 
 
 async def delete_permission(auth: Auth, dataset_id: str, *, kind: str, grantee_id: int | str) -> None:

@@ -4,6 +4,7 @@ from domokit.auth import Auth
 from domokit.transport import Json, members, product, send
 
 GET_INDEXED_SCHEMA = product("GET", "/api/query/v1/datasources/{dataset_id}/schema/indexed")
+REQUEST_INDEX = product("POST", "/api/query/v1/datasources/{dataset_id}", repeatable=True)
 GET_DATA_CONTROL = product("GET", "/api/query/v2/data-control/{dataset_id}")
 QUERY = product("POST", "/api/query/v1/execute/{dataset_id}", changes=False, exact=True)
 
@@ -21,6 +22,14 @@ async def get_indexed_schema(auth: Auth, dataset_id: str) -> list[Json]:
     """The columns of what can be queried. Source: GET /api/query/v1/datasources/{dataset_id}/schema/indexed"""
     tables = members(await send(auth, GET_INDEXED_SCHEMA, dataset_id=dataset_id), "tables")
     return [column for table in tables[:1] for column in members(table, "columns")]
+
+
+async def request_index(auth: Auth, dataset_id: str) -> Json:
+    """Have what is pending indexed: the older call of what `uploads.request_index` does.
+
+    Source: POST /api/query/v1/datasources/{dataset_id}
+    """
+    return await send(auth, REQUEST_INDEX, dataset_id=dataset_id)
 
 
 async def get_data_control(auth: Auth, dataset_id: str) -> Json:

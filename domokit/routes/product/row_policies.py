@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from domokit.auth import Auth
+from domokit.errors import NotFoundError
 from domokit.transport import Json, product, send
 
 LIST_POLICIES = product("GET", "/api/query/v1/data-control/{dataset_id}/filter-groups", returns=list)
@@ -19,11 +20,22 @@ async def list_policies(auth: Auth, dataset_id: str) -> list[Json]:
     return await send(auth, LIST_POLICIES, params=params, dataset_id=dataset_id)
 
 
+async def get_policy_by_id(auth: Auth, dataset_id: str, policy_id: int) -> Json:
+    """One policy, out of the list: there is no other way. Raises: NotFoundError.
+
+    Source: GET /api/query/v1/data-control/{dataset_id}/filter-groups
+    """
+    for policy in await list_policies(auth, dataset_id):
+        if policy.get("filterGroupId") == policy_id:
+            return policy
+    raise NotFoundError(f"there is no policy {policy_id}", asked=str(LIST_POLICIES), status=200)
+
+
 async def create_policy(auth: Auth, dataset_id: str, policy: Mapping[str, Any]) -> Json:
     """Create a policy. Source: POST /api/query/v1/data-control/{dataset_id}/filter-groups
 
-    policy:  name, user_ids, group_ids, virtual_user_ids, and filters, each with column, values, operator, not,
-             ignoreCase.
+    policy:  name, user_ids, group_ids, virtual_user_ids, dataset_permissions (False if left out), and filters, each
+             with column, values, operator, not, ignoreCase, and kind (COLUMN if left out, or DYNAMIC).
     """
     return await send(auth, CREATE_POLICY, json=_body(dataset_id, policy), dataset_id=dataset_id)
 
@@ -48,7 +60,7 @@ async def switch_policies(auth: Auth, dataset_id: str, *, enabled: bool) -> None
 def _body(dataset_id: str, policy: Mapping[str, Any]) -> dict[str, Any]:
     parameters = [
         {
-            "type": "COLUMN",
+            "type": one.get("kind", "COLUMN"),
             "name": one["column"],
             "values": one["values"],
             "operator": one["operator"],
@@ -63,6 +75,6 @@ def _body(dataset_id: str, policy: Mapping[str, Any]) -> dict[str, Any]:
         "userIds": [str(one) for one in policy["user_ids"]],
         "virtualUserIds": list(policy["virtual_user_ids"]),
         "groupIds": [str(one) for one in policy["group_ids"]],
-        "dataSourcePermissions": False,
+        "dataSourcePermissions": policy.get("dataset_permissions", False),
         "parameters": parameters,
     }

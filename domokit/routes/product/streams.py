@@ -9,20 +9,34 @@ from domokit.transport import Json, product, send
 
 LIST_STREAMS = product("GET", "/api/data/v1/streams", returns=list)
 LOOK_UP_STREAM = product("GET", "/api/data/v1/streams/lookup", returns=int | str)
+SEARCH_STREAMS = product("GET", "/api/data/v1/streams/search", returns=list)
 GET_STREAM = product("GET", "/api/data/v1/streams/{stream_id}")
 CREATE_STREAM = product("POST", "/api/data/v1/streams")
 UPDATE_STREAM = product("PUT", "/api/data/v1/streams/{stream_id}", returns=None)
 DELETE_STREAM = product("DELETE", "/api/data/v1/streams/{stream_id}", returns=None)
+SET_SCHEDULE = product("PUT", "/api/data/v1/streams/{stream_id}/schedule", returns=None)
+SET_SCHEDULE_STATE = product(
+    "POST", "/api/data/v1/streams/{stream_id}/scheduleState/{state}", returns=None, repeatable=True
+)
 START_EXECUTION = product("POST", "/api/data/v1/streams/{stream_id}/executions")
 LIST_EXECUTIONS = product("GET", "/api/data/v1/streams/{stream_id}/executions", returns=list)
 GET_EXECUTION = product("GET", "/api/data/v1/streams/{stream_id}/executions/{execution_id}")
 COMMIT_EXECUTION = product("PUT", "/api/data/v1/streams/{stream_id}/executions/{execution_id}/commit", repeatable=False)
 ABORT_EXECUTION = product("PUT", "/api/data/v1/streams/{stream_id}/executions/{execution_id}/abort", returns=None)
+ABORT_RUNNING = product("POST", "/api/data/v1/streams/{stream_id}/executions/abort", returns=None, repeatable=True)
 
 
 async def list_streams(auth: Auth, offset: int, limit: int) -> list[Json]:
     """One page of streams. Source: GET /api/data/v1/streams"""
     return await send(auth, LIST_STREAMS, params={"offset": offset, "limit": limit})
+
+
+async def search_streams(auth: Auth, query: str) -> list[Json]:
+    """Streams that match a qualifier, all at once: dataSource.id:…, .name:…, .owner.id:…, transport.type:…
+
+    Source: GET /api/data/v1/streams/search
+    """
+    return await send(auth, SEARCH_STREAMS, params={"q": query, "fields": "all"})
 
 
 async def find_stream(auth: Auth, dataset_id: str) -> Json | None:
@@ -84,6 +98,19 @@ async def delete_stream(auth: Auth, stream_id: int | str) -> None:
     await send(auth, DELETE_STREAM, stream_id=stream_id)
 
 
+async def set_schedule(auth: Auth, stream_id: int | str, schedule: str) -> None:
+    """Set when it runs. Source: PUT /api/data/v1/streams/{stream_id}/schedule
+
+    schedule:  the schedule as JSON text, which is sent as a text: {"type": "DAY", "at": "08:01 PM", "timezone": "UTC"}.
+    """
+    await send(auth, SET_SCHEDULE, json=schedule, stream_id=stream_id)
+
+
+async def set_schedule_state(auth: Auth, stream_id: int | str, state: str) -> None:
+    """MANUAL, ACTIVE or INACTIVE. Source: POST /api/data/v1/streams/{stream_id}/scheduleState/{schedule_state}"""
+    await send(auth, SET_SCHEDULE_STATE, stream_id=stream_id, state=state)
+
+
 async def start_execution(auth: Auth, stream_id: int | str, *, update_method: str | None = None) -> Json:
     """Run a stream now: its connector, if it has one. Source: POST /api/data/v1/streams/{stream_id}/executions"""
     return await send(auth, START_EXECUTION, json={"runType": "MANUAL"}, stream_id=stream_id)
@@ -111,3 +138,8 @@ async def abort_execution(auth: Auth, stream_id: int | str, execution_id: int | 
     """Stop an execution. Source: PUT /api/data/v1/streams/{stream_id}/executions/{execution_id}/abort"""
     body = {"category": "USER", "message": "stopped"}
     await send(auth, ABORT_EXECUTION, json=body, stream_id=stream_id, execution_id=execution_id)
+
+
+async def abort_running(auth: Auth, stream_id: int | str) -> None:
+    """Stop whatever runs. Source: POST /api/data/v1/streams/{stream_id}/executions/abort"""
+    await send(auth, ABORT_RUNNING, stream_id=stream_id)

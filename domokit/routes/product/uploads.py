@@ -1,10 +1,11 @@
 """Rows on their way in and out: uploads in parts, indexes, partitions, exports."""
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 from domokit.auth import Auth
+from domokit.errors import NotFoundError
 from domokit.transport import EVEN_500, Content, Json, Streamed, member, product, send, stream
 
 START_UPLOAD = product("POST", "/api/data/v3/datasources/{dataset_id}/uploads")
@@ -78,14 +79,20 @@ async def list_partitions(auth: Auth, dataset_id: str, offset: int, limit: int) 
     return await send(auth, LIST_PARTITIONS, json=body, dataset_id=dataset_id)
 
 
-async def delete_partition(auth: Auth, dataset_id: str, partition: str) -> None:
+async def delete_partition(auth: Auth, dataset_id: str, partition: str) -> bool:
     """Drop the rows of a partition, then its name, and have what is left indexed: three calls.
 
+    What an earlier call that was cut off has done already is passed over, and the index is asked for in any case.
+    Returns whether there was anything left to drop.
     Source: DELETE …/tag/{partition}/data, DELETE …/partition/{partition}, POST …/indexes
     """
-    await send(auth, DELETE_PARTITION_DATA, dataset_id=dataset_id, partition=partition)
-    await send(auth, DELETE_PARTITION, dataset_id=dataset_id, partition=partition)
+    found = False
+    for stage in (DELETE_PARTITION_DATA, DELETE_PARTITION):
+        with suppress(NotFoundError):
+            await send(auth, stage, dataset_id=dataset_id, partition=partition)
+            found = True
     await request_index(auth, dataset_id)
+    return found
 
 
 def export_rows(auth: Auth, dataset_id: str) -> AbstractAsyncContextManager[Streamed]:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..dataset_access import give, manageable, shareable, touch, writable
+from ..loading import stream_of
 from ..model import Dataset
 from ..wire import Area, Call, Refusal, as_object, list_at
 from .datasource_sharing import shared, tags_of
 from .datasources import new_owner
+from .platform_streams import begin
 
 area = Area("product")
 PATH = "/api/data/v1/ui/bulk"
@@ -86,3 +88,19 @@ async def untag(call: Call) -> Any:
         touch(call, dataset)
 
     return _each(call, _items(body.get("bulkItems")), writable, drop)
+
+
+@area.on("POST", PATH + "/run")
+async def run(call: Call) -> Any:
+    """Starts the streams of those that have a connector; the others are of the wrong type."""
+
+    def start(dataset: Dataset) -> None:
+        stream = stream_of(call, dataset)
+        assert stream is not None
+        begin(call, stream, dataset, stream.update_method)
+
+    ids = _items(call.json_object())
+    wrong = [each for each in ids if (found := call.state.datasets.get(each)) and stream_of(call, found) is None]
+    answer = _each(call, [each for each in ids if each not in wrong], writable, start)
+    answer["failed"] |= dict.fromkeys(wrong, "WRONG_TYPE")
+    return answer

@@ -6,15 +6,17 @@ from typing import Any
 
 from ..dataset_access import columns_of, readable, set_columns, writable
 from ..dataset_shapes import product_columns
+from ..model import Dataset
 from ..policies import indexed_columns
-from ..wire import Area, Call, Refusal
+from ..wire import Area, Call, Refusal, list_at
 
 area = Area("product")
 V2 = "/api/data/v2/datasources/{dataset_id}/schemas"
 
 
-def _shown(columns: list[dict[str, str]]) -> dict[str, Any]:
-    return {"schema": {"columns": product_columns(columns), "objects": [], "views": []}}
+def _shown(dataset: Dataset, columns: list[dict[str, str]]) -> dict[str, Any]:
+    extras: dict[str, list[Any]] = {"objects": [], "views": []}
+    return {"schema": {"columns": product_columns(columns)} | extras | dataset.schema_extras}
 
 
 @area.on("GET", "/api/data/v3/datasources/{dataset_id}/schema")
@@ -31,13 +33,17 @@ async def get(call: Call) -> Any:
 async def replace(call: Call) -> Any:
     """A new version of the schema, for the loads to come; the same columns again make none."""
     dataset = writable(call, call.params["dataset_id"])
-    set_columns(call, dataset, columns_of(call.json()))
+    body = call.json_object()
+    extras = {name: list_at(body, name) for name in ("objects", "views")}
+    set_columns(call, dataset, columns_of(body))
+    dataset.schema_extras = extras
     return {"schemaId": dataset.schema_id}
 
 
 @area.on("GET", V2 + "/indexed")
 async def get_indexed(call: Call) -> Any:
-    return _shown(indexed_columns(call.state, readable(call, call.params["dataset_id"])))
+    dataset = readable(call, call.params["dataset_id"])
+    return _shown(dataset, indexed_columns(call.state, dataset))
 
 
 @area.on("GET", V2 + "/{schema_id}")
@@ -45,13 +51,13 @@ async def get_v2(call: Call) -> Any:
     """An older version is known as long as there is data of it."""
     dataset = readable(call, call.params["dataset_id"])
     if call.params["schema_id"] == "latest":
-        return _shown(dataset.columns)
+        return _shown(dataset, dataset.columns)
     schema_id = call.number("schema_id")
     if schema_id == dataset.schema_id:
-        return _shown(dataset.columns)
+        return _shown(dataset, dataset.columns)
     for version in list(call.state.data_versions.values()):
         if version.dataset_id == dataset.id and version.schema_id == schema_id:
-            return _shown(version.columns)
+            return _shown(dataset, version.columns)
     raise Refusal(404, "No such schema")
 
 

@@ -17,7 +17,7 @@ from ..dataset_shapes import (
 )
 from ..model import Dataset
 from ..policies import indexed_columns
-from ..wire import Area, Call, Refusal, objects_at, page_of
+from ..wire import Area, Call, Refusal, as_object, objects_at, page_of
 
 area = Area("product")
 V2, V3 = "/api/data/v2/datasources", "/api/data/v3/datasources"
@@ -121,7 +121,12 @@ async def ui_search(call: Call) -> Any:
             raise Refusal(400, f"Unknown filter {field}")
         read, value, inverted = reads[field], str(each.get("value")), each.get("not") in (True, "true")
         found = [dataset for dataset in found if (value in read(dataset)) != inverted]
-    found.sort(key=lambda dataset: dataset.name.lower())
+    sorts = objects_at(as_object(body.get("sort")) or {}, "fieldSorts")
+    field, order = (str(sorts[0].get(key)) for key in ("field", "sortOrder")) if sorts else ("name_sort", "ASC")
+    if field not in ("name_sort", "create_date"):
+        raise Refusal(400, f"Unknown field to sort by {field}")
+    by_name = field == "name_sort"
+    found.sort(key=lambda one: one.name.lower() if by_name else f"{one.created:020}", reverse=order == "DESC")
     rows = [product(call.state, dataset, call.user, PARTS) for dataset in found[page]]
     return envelope(rows, len(found), page)
 
@@ -221,6 +226,25 @@ def new_owner(call: Call, user_id: Any, group_id: Any = None) -> str:
         return vault.grantee(call, "GROUP", group_id)
     except Refusal as refusal:
         raise Refusal(400, refusal.message) from None  # 404 would be of the dataset
+
+
+@area.on("PUT", V2 + "/responsible-user/{user_id}")
+async def bulk_owner(call: Call) -> Any:
+    """All or none."""
+    owner = new_owner(call, call.params["user_id"])
+    for dataset in [manageable(call, str(each)) for each in dict.fromkeys(call.json_list())]:
+        give(call, dataset, owner)
+    return DONE
+
+
+@area.on("POST", V2 + "/account/{account_id}")
+async def switch_account(call: Call) -> Any:
+    """All or none of the datasets sign in with that account from now on."""
+    account = vault.find(call, call.number("account_id"))
+    for dataset in [writable(call, str(each)) for each in dict.fromkeys(call.json_list())]:
+        dataset.account_id = account.id
+        touch(call, dataset)
+    return DONE
 
 
 # deleting

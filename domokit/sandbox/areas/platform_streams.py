@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -128,9 +129,19 @@ async def stop(call: Call, execution: Execution) -> None:
     execution.errors = [{"code": "ABORTED", "category": "USER", "message": "The execution was aborted"}]
 
 
+def _refuse_haste(call: Call, execution: Execution) -> None:
+    """400 within the sandbox's `commit_seconds` after the last commit of the stream."""
+    limit = call.sandbox.commit_seconds
+    for each in executions_of(call, call.state.streams[execution.stream_id]) if limit else ():
+        request = call.state.index_requests.get(each.index_request or "")
+        if request is not None and call.now() < request.requested + limit * 1000:
+            raise Refusal(400, f"A stream can be committed once in {limit / 60:g} minutes")
+
+
 async def end(call: Call, execution: Execution, dataset: Dataset) -> None:
     """Commit an execution with the parts it was given."""
     upload = loading.open_upload(call, dataset, execution.upload_id or 0)
+    _refuse_haste(call, execution)
     version, request = await loading.commit(call, dataset, upload, action=execution.update_method)
     assert request is not None
     loading.finish(call, execution, request, version)
@@ -199,7 +210,10 @@ def searched(call: Call) -> list[Stream]:
     }
     if (read := reads.get(qualifier)) is None:
         raise Refusal(400, "q must have one of the qualifiers dataSource.id, dataSource.owner.id")
-    return [each for each in visible_streams(call) if read(call.state.datasets[each.dataset_id]) == wanted]
+    # A star in a name stands for anything.
+    parts = wanted.split("*") if qualifier == "dataSource.name" else [wanted]
+    pattern = re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
+    return [each for each in visible_streams(call) if pattern.fullmatch(read(call.state.datasets[each.dataset_id]))]
 
 
 @area.on("GET", PATH + "/search")
@@ -287,7 +301,7 @@ async def abort_current(call: Call) -> Any:
     stream, _ = held(call, to_write=True)
     running = [each for each in executions_of(call, stream) if each.state == "ACTIVE" and each.phase != "INDEX"]
     if not running:
-        raise Refusal(404, "Nothing to abort")
+        raise Refusal(404, "There is nothing to abort")
     for execution in running:
         await stop(call, execution)
     return empty(204)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from typing import Any
 
 from .. import loading
@@ -85,13 +87,21 @@ def _shown(call: Call, stream: Stream, *, whole: bool) -> dict[str, Any]:
     return shown
 
 
+def _trace(execution: Execution) -> str:
+    """The support trace id of a run, the same each time: shaped like those of errors."""
+    digits = sha256(f"{execution.id} {execution.started}".encode()).hexdigest().upper()
+    return f"{digits[:10]}-{digits[10:15]}-{digits[15:20]}"
+
+
 def _execution(execution: Execution) -> dict[str, Any]:
     key = execution.index_request
     return {
         "streamId": execution.stream_id,
         "executionId": execution.number,
+        "toe": _trace(execution),
         "startedAt": execution.started // 1000,
         "endedAt": None if execution.ended is None else execution.ended // 1000,
+        "createdAt": execution.started // 1000,
         "modifiedAt": execution.modified // 1000,
         "currentState": execution.state,
         "currentPhase": execution.phase,
@@ -141,7 +151,7 @@ async def search(call: Call) -> Any:
 
 @area.on("GET", PATH + "/bulk")
 async def bulk(call: Call) -> Any:
-    wanted = {part for text in call.query.getlist("streamIds") for part in text.split(",")}
+    wanted = {part for text in call.query.getlist("streamId") for part in text.split(",")}
     return [_shown(call, each, whole=True) for each in visible_streams(call) if str(each.id) in wanted]
 
 
@@ -186,23 +196,28 @@ async def delete(call: Call) -> None:
 
 
 @area.on("PUT", ONE + "/schedule")
-async def set_schedule(call: Call) -> Any:
+async def set_schedule(call: Call) -> None:
+    """The body is a JSON text that holds the schedule as JSON."""
     stream, _ = held(call, to_write=True)
-    body = call.json_object()
-    stream.details |= {name: value for name, value in body.items() if name in DETAILS}
+    text = call.json()
+    try:
+        schedule = as_object(json.loads(text)) if isinstance(text, str) else None
+    except ValueError:
+        schedule = None
+    if schedule is None or not isinstance(schedule.get("type"), str):
+        raise Refusal(400, "The schedule must be a text that holds a JSON object with a type")
+    stream.details["advancedScheduleJson"] = text
     stream.modified = call.now()
-    return _shown(call, stream, whole=True)
 
 
 @area.on("POST", ONE + "/scheduleState/{schedule_state}")
-async def set_schedule_state(call: Call) -> Any:
+async def set_schedule_state(call: Call) -> None:
     stream, _ = held(call, to_write=True)
     state = call.params["schedule_state"].upper()
     if state not in STATES:
         raise Refusal(400, f"Unknown scheduleState {state}")
     stream.details["scheduleState"] = state
     stream.modified = call.now()
-    return _shown(call, stream, whole=True)
 
 
 # executions

@@ -10,7 +10,7 @@ from anyio import to_thread
 from .. import loading, policies
 from ..dataset_access import readable, touch, writable
 from ..model import Dataset, DataVersion, IndexRequest, Upload
-from ..wire import Area, Call, FileReply, Refusal, as_object, page_of
+from ..wire import Area, Call, FileReply, Refusal, as_object, list_at, page_of
 
 area = Area("product")
 V2, V3 = "/api/data/v2/datasources/{dataset_id}", "/api/data/v3/datasources/{dataset_id}"
@@ -139,7 +139,15 @@ async def create_version(call: Call) -> Any:
 
 @area.on("POST", V3 + "/indexes")
 async def index(call: Call) -> Any:
-    return _requested(loading.request_index(call, _dataset(call))) | {"dataTag": None}
+    """Of all that is pending, or of the versions that `dataIds` names."""
+    dataset = _dataset(call)
+    wanted = {str(each) for each in list_at(_body(call), "dataIds")}
+    if unknown := wanted - {str(each.id) for each in _versions(call, dataset)}:
+        raise Refusal(400, f"No data version {', '.join(sorted(unknown))}")
+    request = loading.request_index(call, dataset)
+    if wanted:
+        request.versions = [each for each in dataset.versions if str(each) in wanted or each in dataset.indexed]
+    return _requested(request) | {"dataTag": None}
 
 
 @area.on("POST", QUERY)
@@ -169,6 +177,20 @@ async def index_status(call: Call) -> Any:
 
 def _versions(call: Call, dataset: Dataset) -> list[DataVersion]:
     return [each for each in call.state.data_versions.values() if each.dataset_id == dataset.id]
+
+
+def _ms(call: Call, name: str) -> int | None:
+    """A time of the query, as a number of milliseconds or in ISO's form."""
+    text = call.query.get(name)
+    if not text:
+        return None
+    try:
+        moment = None if text.isdecimal() else datetime.fromisoformat(text)
+    except ValueError:
+        raise Refusal(400, f"{name} is no time") from None
+    if moment is None:
+        return int(text)
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _iso(ms: int) -> str:
@@ -203,6 +225,10 @@ async def versions_details(call: Call) -> Any:
         found = [each for each in found if each.id in dataset.indexed]
     if ids := call.query.get("dataVersionIds"):
         found = [each for each in found if str(each.id) in ids.split(",")]
+    if statuses := call.query.get("statuses"):
+        found = [each for each in found if each.status.upper() in statuses.upper().split(",")]
+    since, until = (_ms(call, name) for name in ("startRecordedTime", "endRecordedTime"))
+    found = [each for each in found if (since or 0) <= each.recorded and (until is None or each.recorded <= until)]
     if (limit := call.query.get("limit", "-1")) != "-1":
         found = found[page_of(call.query.get("offset"), limit, limit=100, most=100_000)]
     return [
@@ -342,5 +368,10 @@ async def delete_partition_data(call: Call) -> None:
 
 @area.on("DELETE", QUERY + "/partition/{partition}")
 async def delete_partition_tag(call: Call) -> None:
-    """Stage 2 of 3; stage 3 is the index."""
-    _dataset(call)
+    """Stage 2 of 3: the name is gone; stage 3 is the index."""
+    dataset, tag = _dataset(call), call.params["partition"]
+    named = [each for each in _versions(call, dataset) if each.tag == tag]
+    if not named:
+        raise Refusal(404, f"No partition {tag}")
+    for each in named:
+        each.tag = None
