@@ -16,6 +16,7 @@ PACKAGE = Path(domokit.__file__).parent
 LAYERS = (
     "_secrets",
     "_runtime",
+    "_html",
     "errors",
     "connection",
     "stores",
@@ -31,6 +32,7 @@ LAYERS = (
 )
 HTTPX = {"connection", "auth", "oauth", "transport", "errors", "testing"}
 COMMON_ENTITIES = {"base", "listing"}
+PARTS_OF_ENTITIES = {"accounts": {"account_config"}, "datasets": {"dataset_exits"}}
 PLATFORM_ONLY = {"fcntl", "msvcrt", "termios"}
 OPTIONAL = PLATFORM_ONLY | {
     "pandas",
@@ -132,7 +134,7 @@ def test_areas_of_routes_do_not_know_each_other(file, parts):
 
 @pytest.mark.parametrize(("file", "parts"), [param for param in EVERY if param.id.startswith("entities.")])
 def test_areas_of_entities_do_not_know_each_other(file, parts):
-    allowed = COMMON_ENTITIES | ({"account_config"} if parts[-1] == "accounts" else set())
+    allowed = COMMON_ENTITIES | PARTS_OF_ENTITIES.get(parts[-1], set())
     if parts[-1] == "listing":
         allowed = set()  # base knows it, not the other way round
     for name, _, line in imports(file, parts):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batches", "Rows", "Stream"]
 
-Types = Mapping[str, pa.DataType]
+Types = Mapping[str, Any]  # pa.DataType, which strict type checkers would call unknown in a public signature
 Showing = bool | Callable[[Progress], object]
 
 _GROUP_ROWS = 65_536  # of one row group of a Parquet file, and what is held to make one
@@ -55,14 +55,15 @@ class Rows:
     has other columns than the DataSet, InvalidDataError for a cell that its type cannot hold, and what the request
     raises. None of them gives part of the rows as if it were all.
 
-    open:    gives the answer, or a table; its block is left when enough was read. It must not span a cancel scope.
+    open:    gives the answer, a `Stream`, or an Arrow table; its block is left when enough was read. It must not span a
+             cancel scope.
     what:    what it is, for the progress bar.
     schema:  its columns, as far as they are known before anything was asked.
     """
 
     def __init__(
         self,
-        open: Callable[[], AbstractAsyncContextManager[Stream | pa.Table]],  # noqa: A002
+        open: Callable[[], AbstractAsyncContextManager[Any]],  # noqa: A002
         *,
         what: str = "rows",
         schema: Schema | None = None,
@@ -73,13 +74,18 @@ class Rows:
         self._table: pa.Table | None = None
 
     @classmethod
-    def of_table(cls, table: pa.Table, *, what: str = "rows") -> Self:
-        """Rows that are here already."""
+    def of_table(cls, table: Any, *, what: str = "rows") -> Self:
+        """Rows of an Arrow table, which are here already."""
         rows = cls(lambda: nullcontext(table), what=what)
         rows._table = table
         return rows
 
-    async def to_arrow(self, types: Types | None = None, *, progress: Showing = False) -> pa.Table:
+    async def to_arrow(self, types: Types | None = None, *, progress: Showing = False) -> Any:
+        """All of it as a pyarrow Table, in memory.
+
+        types:     other types than the columns' own, by name.
+        progress:  True for a bar, or a function that is called with a `Progress` now and then.
+        """
         async with self._batches(types, progress) as (schema, batches):
             return pa.Table.from_batches([batch async for batch in batches], schema)
 
@@ -238,15 +244,15 @@ class Rows:
 
 
 class Batches:
-    """Record batches as they come; see `Rows.iter_batches`. To be read, and closed, by one task."""
+    """pyarrow RecordBatches as they come; see `Rows.iter_batches`. To be read, and closed, by one task."""
 
-    def __init__(self, batches: AsyncGenerator[pa.RecordBatch, None]) -> None:
+    def __init__(self, batches: AsyncGenerator[Any, None]) -> None:
         self._batches = batches
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> pa.RecordBatch:
+    async def __anext__(self) -> Any:
         return await anext(self._batches)
 
     async def aclose(self) -> None:

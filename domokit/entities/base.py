@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from html import escape
 from importlib import import_module
+from operator import index
 from types import ModuleType
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, SupportsIndex, TypeVar, dataclass_transform
 
 import attrs
 
+from domokit import _html
 from domokit._runtime import from_wire
 from domokit.auth import Auth, Family, Secret
 from domokit.entities.listing import Listing
@@ -168,7 +169,9 @@ class DomoEntity:
         async def one(entity_id: Any) -> Self:
             return await cls.get_by_id(auth, entity_id)
 
-        return Listing(await fan_out(one, list(ids), max_concurrency=max_concurrency, what=f"{cls.__name__} ids"))
+        return Listing(
+            await fan_out(one, many(ids, "ids"), max_concurrency=max_concurrency, what=f"{cls.__name__} ids")
+        )
 
     async def refresh(self) -> Self:
         """Fetch it anew and take over all fields; returns itself."""
@@ -213,8 +216,7 @@ class DomoEntity:
         return sorted(fields, key=lambda field: field.name != "id")
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{name}</th><td>{_cell(value)}</td></tr>" for name, value in self.to_dict().items())
-        return f"<table>{rows}</table>"
+        return _html.record(self.to_dict())
 
     @classmethod
     def html_names(cls) -> list[str]:
@@ -223,7 +225,35 @@ class DomoEntity:
 
     def html_cells(self) -> list[str]:
         """The cells of its row in a table, as HTML."""
-        return [_cell(getattr(self, name)) for name in self.html_names()]
+        return [_html.cell(getattr(self, name)) for name in self.html_names()]
+
+
+def many(value: Any, what: str) -> list[Any]:
+    """What an argument that takes several was given, as a list; one thing that is no list counts as a list of one.
+
+    Raises: InvalidInputError for a text, for its letters would be taken for the items, and for None.
+    """
+    if value is None or isinstance(value, (str, bytes)):
+        raise InvalidInputError(f"{what} is a list, not {type(value).__name__}", hint=f"Pass {what}=[…].")
+    return list(value) if isinstance(value, Iterable) else [value]
+
+
+def ids_of(value: Any, what: str, kind: str) -> list[Any]:
+    """The ids of the entities and ids that an argument such as users= was given, or of the only one.
+
+    Raises: InvalidInputError for entities of another kind, and for what is no id.
+    """
+    found: list[Any] = []
+    for one in many(value, what):
+        if isinstance(one, DomoEntity) and one.kind != kind:
+            raise InvalidInputError(f"{what} takes the kind {kind}, and {type(one).__name__} {one.id} is of {one.kind}")
+        given_id: Any = one.id if isinstance(one, DomoEntity) else one
+        if isinstance(given_id, SupportsIndex) and not isinstance(given_id, bool):
+            given_id = index(given_id)  # numpy has integers of its own
+        if (entity_id := as_id(given_id)) is None:
+            raise InvalidInputError(f"{what} takes entities or their ids, not {type(one).__name__}")
+        found.append(entity_id)
+    return found
 
 
 def class_for(auth: Auth, kind: str) -> Any:
@@ -244,9 +274,3 @@ class BothFamilies:
     def __call__(self, auth: Auth) -> Any:
         by_family: Mapping[Family, ModuleType] = {"product": self.product, "platform": self.platform}
         return by_family[auth.family]
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return escape(f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value))

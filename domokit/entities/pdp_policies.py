@@ -16,6 +16,8 @@ from domokit.entities.base import (
     as_text,
     entity,
     given,
+    ids_of,
+    many,
 )
 from domokit.entities.listing import Pager
 from domokit.errors import InvalidInputError, NotFoundError
@@ -39,18 +41,32 @@ OPERATORS = (
 _LONGEST = 255  # characters of the values of one filter, joined
 
 
+class AllRows:
+    """The type of `ALL_ROWS`: no filters, on purpose."""
+
+    def __repr__(self) -> str:
+        return "ALL_ROWS"
+
+
+ALL_ROWS = AllRows()
+
+
+def _as_values(value: Any) -> tuple[str, ...]:
+    return tuple(str(one) for one in many(value, "values"))
+
+
 @attrs.frozen(kw_only=True)
 class RowFilter:
     """Rows whose `column` stands in this relation to one of the `values`; all filters of a policy must hold.
 
-    values:      texts, joined at most 255 characters long.
+    values:      one or more, as texts joined at most 255 characters long. A single text must stand in a list, too.
     operator:    EQUALS, LIKE, GREATER_THAN, LESS_THAN, …_EQUAL, BETWEEN, BEGINS_WITH, ENDS_WITH or CONTAINS.
     is_not:      the rows for which it does not hold.
     ignore_case: upper and lower case alike (product API).
     """
 
     column: str
-    values: tuple[str, ...] = attrs.field(converter=lambda values: tuple(str(one) for one in values))
+    values: tuple[str, ...] = attrs.field(converter=_as_values)
     operator: str = "EQUALS"
     is_not: bool = False
     ignore_case: bool = False
@@ -58,6 +74,8 @@ class RowFilter:
     def __attrs_post_init__(self) -> None:
         if self.operator not in OPERATORS:
             raise InvalidInputError(f"operator cannot be {self.operator!r}; there are {', '.join(OPERATORS)}")
+        if not self.values:
+            raise InvalidInputError(f"the filter on {self.column!r} has no values")
         if len(",".join(self.values)) >= _LONGEST:
             raise InvalidInputError(
                 f"the values for {self.column!r} are longer than the 255 characters Domo takes; make several policies"
@@ -140,14 +158,15 @@ class DomoPdpPolicy(DomoEntity):
         dataset_id: str,
         *,
         name: str,
-        filters: Iterable[RowFilter],
-        users: Iterable[Any] = (),
-        groups: Iterable[Any] = (),
+        filters: Iterable[RowFilter] | RowFilter | AllRows,
+        users: Iterable[Any] | Any = (),
+        groups: Iterable[Any] | Any = (),
         virtual_user_ids: Sequence[str] = (),
     ) -> Self:
         """Create a policy. It counts once PDP is switched on: `await dataset.set_pdp(enabled=True)`.
 
-        users, groups:  entities or ids.
+        filters:        all must hold for a row to be seen; ALL_ROWS for a policy whose people see everything.
+        users, groups:  entities or ids; or one of them.
         Source: POST /api/query/v1/data-control/{dataset_id}/filter-groups, POST /v1/datasets/{dataset_id}/policies
         """
         policy = _checked(name, filters) | _people(users, groups, virtual_user_ids)
@@ -158,18 +177,20 @@ class DomoPdpPolicy(DomoEntity):
         self,
         *,
         name: str | NotGiven = NOT_GIVEN,
-        filters: Iterable[RowFilter] | NotGiven = NOT_GIVEN,
-        users: Iterable[Any] | NotGiven = NOT_GIVEN,
-        groups: Iterable[Any] | NotGiven = NOT_GIVEN,
+        filters: Iterable[RowFilter] | RowFilter | AllRows | NotGiven = NOT_GIVEN,
+        users: Iterable[Any] | Any = NOT_GIVEN,
+        groups: Iterable[Any] | Any = NOT_GIVEN,
         virtual_user_ids: Sequence[str] | NotGiven = NOT_GIVEN,
     ) -> Self:
         """Change what is given; the rest stays as it is here. Returns itself, as Domo has it afterwards.
 
         Source: PUT /api/query/v1/data-control/{dataset_id}/filter-groups/{id}, PUT /v1/datasets/{id}/policies/{id}
         """
+        if isinstance(filters, NotGiven) and not self.filters:
+            await self.refresh()  # an answer that did not tell the filters must not take them away
         now: dict[str, Any] = {
             "name": self.name or "",
-            "filters": self.filters,
+            "filters": self.filters or ALL_ROWS,
             "users": self.user_ids,
             "groups": self.group_ids,
             "virtual_user_ids": self.virtual_user_ids,
@@ -207,15 +228,22 @@ class DomoPdpPolicy(DomoEntity):
         return cls.from_json(auth, {"dataSourceId": dataset_id, **obj})
 
 
-def _checked(name: str, filters: Iterable[RowFilter]) -> dict[str, Any]:
+def _checked(name: str, filters: Any) -> dict[str, Any]:
     if not name.strip():
         raise InvalidInputError("a policy needs a name")
-    return {"name": name, "filters": [one.to_wire() for one in filters]}
+    wanted = [] if isinstance(filters, AllRows) else many(filters, "filters")
+    if not wanted and not isinstance(filters, AllRows):
+        raise InvalidInputError(
+            "a policy without filters lets its people see all rows", hint="Pass filters=ALL_ROWS if that is meant."
+        )
+    if wrong := [one for one in wanted if not isinstance(one, RowFilter)]:
+        raise InvalidInputError(f"filters takes RowFilter objects, not {type(wrong[0]).__name__}")
+    return {"name": name, "filters": [one.to_wire() for one in wanted]}
 
 
-def _people(users: Iterable[Any], groups: Iterable[Any], virtual_user_ids: Sequence[str]) -> dict[str, Any]:
+def _people(users: Any, groups: Any, virtual_user_ids: Any) -> dict[str, Any]:
     return {
-        "user_ids": [one.id if isinstance(one, DomoEntity) else one for one in users],
-        "group_ids": [one.id if isinstance(one, DomoEntity) else one for one in groups],
-        "virtual_user_ids": list(virtual_user_ids),
+        "user_ids": ids_of(users, "users", "USER"),
+        "group_ids": ids_of(groups, "groups", "GROUP"),
+        "virtual_user_ids": many(virtual_user_ids, "virtual_user_ids"),
     }

@@ -1,7 +1,8 @@
 """Streams: what feeds DataSets, and their executions."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from domokit.auth import Auth
 from domokit.entities.base import (
@@ -14,12 +15,16 @@ from domokit.entities.base import (
     as_time,
     class_for,
     entity,
+    many,
 )
 from domokit.entities.listing import Pager
 from domokit.errors import InvalidInputError, NotFoundError
 from domokit.routes.platform import streams as platform
 from domokit.routes.product import streams as product
 from domokit.transport import Json
+
+if TYPE_CHECKING:
+    from domokit.entities.datasets import DomoDataset
 
 _streams = BothFamilies(product, platform)
 UPDATE_METHODS = ("REPLACE", "APPEND", "UPSERT")
@@ -103,7 +108,12 @@ class DomoStream(DomoEntity):
         """
         found = await _streams(auth).find_stream(auth, dataset_id)
         if found is None:
-            raise NotFoundError(f"no stream feeds DataSet {dataset_id}", asked="search of streams", status=200)
+            raise NotFoundError(
+                f"no stream feeds DataSet {dataset_id}",
+                asked="search of streams",
+                status=200,
+                hint="A DataSet that was created over the product API without a key has none.",
+            )
         return cls.from_json(auth, found)
 
     @classmethod
@@ -112,16 +122,17 @@ class DomoStream(DomoEntity):
         listed = _streams(auth).list_streams
         return Pager(lambda offset, limit: listed(auth, offset, limit), lambda obj: cls.from_json(auth, obj), size=500)
 
-    async def update(self, *, update_method: str, key_columns: list[str] | None = None) -> Self:
+    async def update(self, *, update_method: str, key_columns: Sequence[str] | None = None) -> Self:
         """Change how loads update the DataSet.
 
+        update_method:  REPLACE, APPEND or UPSERT.
+        key_columns:    what tells rows apart, for UPSERT; None leaves them as they are.
         Source: PUT /api/data/v1/streams/{stream_id}, PATCH /v1/streams/{stream_id}
         """
         if update_method not in UPDATE_METHODS:  # Domo would take a misspelt one for REPLACE
             raise InvalidInputError(f"update_method cannot be {update_method!r}; use {', '.join(UPDATE_METHODS)}")
-        await _streams(self.auth).update_stream(
-            self.auth, self.id, update_method=update_method, key_columns=key_columns
-        )
+        keys = None if key_columns is None else many(key_columns, "key_columns")
+        await _streams(self.auth).update_stream(self.auth, self.id, update_method=update_method, key_columns=keys)
         return await self.refresh()
 
     async def delete(self) -> None:
@@ -131,28 +142,28 @@ class DomoStream(DomoEntity):
         """
         await _streams(self.auth).delete_stream(self.auth, self.id)
 
-    async def get_dataset(self) -> Any:
-        """The `DomoDataset` that it feeds."""
+    async def get_dataset(self) -> "DomoDataset":
+        """The DataSet that it feeds."""
         return await class_for(self.auth, "DATA_SOURCE").get_by_id(self.auth, self.dataset_id)
 
-    def get_executions(self) -> Pager[Any]:
-        """Its executions, a pager of `DomoStreamExecution`.
+    def get_executions(self) -> Pager[DomoStreamExecution]:
+        """Its executions.
 
         Source: GET /api/data/v1/streams/{stream_id}/executions (the oldest first), GET /v1/streams/{id}/executions
         """
         listed = _streams(self.auth).list_executions
         return Pager(lambda offset, limit: listed(self.auth, self.id, offset, limit), self._execution, size=500)
 
-    async def get_execution(self, execution_id: int | str) -> Any:
-        """One `DomoStreamExecution`. Source: GET …/streams/{stream_id}/executions/{execution_id}"""
+    async def get_execution(self, execution_id: int | str) -> DomoStreamExecution:
+        """One of its executions. Source: GET …/streams/{stream_id}/executions/{execution_id}"""
         return self._execution(await _streams(self.auth).get_execution(self.auth, self.id, execution_id))
 
-    async def run(self) -> Any:
-        """Start an execution now, of its connector if it has one; the `DomoStreamExecution`.
+    async def run(self) -> DomoStreamExecution:
+        """Start an execution now, of its connector if it has one.
 
         Source: POST …/streams/{stream_id}/executions
         """
         return self._execution(await _streams(self.auth).start_execution(self.auth, self.id))
 
-    def _execution(self, obj: Json) -> Any:
+    def _execution(self, obj: Json) -> DomoStreamExecution:
         return class_for(self.auth, "STREAM_EXECUTION").from_json(self.auth, {"streamId": self.id, **obj})
