@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from domokit.auth import auth_from_env as auth_from_env
     from domokit.auth import override as override
     from domokit.auth import record as record
+    from domokit.bulk import Rows as Rows
+    from domokit.bulk import WriteOptions as WriteOptions
+    from domokit.bulk.progress import Progress as Progress
     from domokit.bulk.schema import Column as Column
     from domokit.bulk.schema import Schema as Schema
+    from domokit.bulk.schema import SchemaDiff as SchemaDiff
+    from domokit.bulk.upload import UploadResult as UploadResult
     from domokit.entities.access_tokens import DomoAccessToken as DomoAccessToken
     from domokit.entities.account_config import MASKED as MASKED
     from domokit.entities.account_config import AbstractCredentialStore as AbstractCredentialStore
@@ -41,6 +46,9 @@ if TYPE_CHECKING:
     from domokit.entities.base import entity as entity
     from domokit.entities.datasets import DomoDataset as DomoDataset
     from domokit.entities.groups import DomoGroup as DomoGroup
+    from domokit.entities.listing import Listing as Listing
+    from domokit.entities.listing import Pager as Pager
+    from domokit.entities.pdp_policies import ALL_ROWS as ALL_ROWS
     from domokit.entities.pdp_policies import DomoPdpPolicy as DomoPdpPolicy
     from domokit.entities.pdp_policies import RowFilter as RowFilter
     from domokit.entities.roles import DomoRole as DomoRole
@@ -74,8 +82,12 @@ _HOMES = {
     "entities.base": "NOT_GIVEN DomoEntity api entity",
     "entities.datasets": "DomoDataset",
     "entities.groups": "DomoGroup",
-    "bulk.schema": "Column Schema",
-    "entities.pdp_policies": "DomoPdpPolicy RowFilter",
+    "bulk": "Rows WriteOptions",
+    "bulk.progress": "Progress",
+    "bulk.schema": "Column Schema SchemaDiff",
+    "bulk.upload": "UploadResult",
+    "entities.listing": "Listing Pager",
+    "entities.pdp_policies": "ALL_ROWS DomoPdpPolicy RowFilter",
     "entities.roles": "DomoRole",
     "entities.streams": "DomoStream DomoStreamExecution",
     "entities.users": "DomoUser",
@@ -88,7 +100,9 @@ _HOMES = {
 }
 _HOME_OF = {name: f"domokit.{module}" for module, names in _HOMES.items() for name in names.split()}
 
+# Not among them, for `import *` must do without pyarrow: Rows, WriteOptions.
 __all__ = [
+    "ALL_ROWS",
     "MASKED",
     "NOT_GIVEN",
     "NO_RETRY",
@@ -116,16 +130,21 @@ __all__ = [
     "FileStore",
     "Identity",
     "KeyringStore",
+    "Listing",
     "MemoryStore",
     "OAuthClientAuth",
+    "Pager",
+    "Progress",
     "RedisStore",
     "RetryPolicy",
     "RotationResult",
     "RowFilter",
     "Schema",
+    "SchemaDiff",
     "Secret",
     "SessionAuth",
     "TokenStore",
+    "UploadResult",
     "api",
     "auth_from_env",
     "dry_run",
@@ -149,4 +168,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_HOME_OF})

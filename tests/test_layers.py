@@ -16,6 +16,7 @@ PACKAGE = Path(domokit.__file__).parent
 LAYERS = (
     "_secrets",
     "_runtime",
+    "_html",
     "errors",
     "connection",
     "stores",
@@ -33,7 +34,7 @@ HTTPX = {"connection", "auth", "oauth", "transport", "errors", "testing"}
 COMMON_ENTITIES = {"base", "listing"}
 PARTS_OF = {
     "accounts": {"account_config"},
-    "datasets": {"dataset_search", "dataset_ties", "datasets_together"},
+    "datasets": {"dataset_exits", "dataset_search", "dataset_ties", "datasets_together"},
 }  # of one area
 PLATFORM_ONLY = {"fcntl", "msvcrt", "termios"}
 OPTIONAL = PLATFORM_ONLY | {

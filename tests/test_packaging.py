@@ -130,12 +130,14 @@ def test_everything_in_the_wheel_can_be_imported(wheel, installed, tmp_path):
 
 # -- names
 
+NEEDING_PYARROW = {"Rows", "WriteOptions"}  # importable by name, but not by `import *`
+
 
 def test_public_names_are_sorted_and_complete():
     names = domokit.__all__
     assert len(names) == len(set(names))
     assert names == sorted(names, key=_as_linters_sort)
-    assert set(names) == {*domokit._HOME_OF, "errors"}
+    assert set(names) == {*domokit._HOME_OF, "errors"} - NEEDING_PYARROW
     promised = "SessionAuth AccessTokenAuth OAuthClientAuth ClientOptions DomoAccessToken DomoAccount DomoUser"
     assert {*promised.split(), "rotate_access_token", "errors"} <= set(names)
 
@@ -145,7 +147,7 @@ def _as_linters_sort(name):
     return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
 
 
-@pytest.mark.parametrize("name", domokit.__all__)
+@pytest.mark.parametrize("name", [*domokit.__all__, *sorted(NEEDING_PYARROW)])
 def test_each_public_name_is_found(name):
     assert name in dir(domokit)
     found = getattr(domokit, name)
@@ -153,6 +155,17 @@ def test_each_public_name_is_found(name):
     if name != "errors" and home is not None:
         assert home.startswith("domokit")
         assert getattr(found, "__name__", name) == name
+
+
+def test_what_needs_pyarrow_says_so():
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from domokit import *\n"
+        "for name in ('Rows', 'WriteOptions'):\n"
+        "    try: exec(f'from domokit import {name}')\n"
+        "    except errors.MissingExtraError as error: print(error)\n"
+    )
+    assert python(code).splitlines() == ["rows are moved with pyarrow. pip install 'domokit[data]'"] * 2
 
 
 def test_star_import_gives_exactly_the_public_names():
@@ -411,3 +424,119 @@ def test_every_type_of_the_public_surface_is_written_down(verified):
     assert {"domokit", "domokit.auth", "domokit.errors"} <= modules
     public = [one for one in symbols if one["name"].startswith(SURFACE) or one["name"].count(".") == 1]
     assert complaints(one for one in public if not one["isTypeKnown"]) == []
+
+
+STRICT = """
+from importlib import import_module
+from typing import Any
+
+from domokit import (
+    ALL_ROWS, Auth, ClientOptions, Column, DomoDataset, DomoGroup, DomoPdpPolicy, DomoStream, DomoUser, FileStore,
+    Listing, Pager, Progress, RowFilter, Rows, Schema, SessionAuth, UploadResult, WriteOptions, entity, errors,
+)
+from domokit.oauth import ClientCredentialsGrant, KeeperStatus, OAuthClient, OAuthToken, TokenKeeper
+
+
+pa: Any = import_module("pyarrow")  # it has no types
+
+
+@entity
+class Ours(DomoDataset):
+    pass
+
+
+def told(progress: Progress) -> None:
+    print(progress.what, progress.rows)
+
+
+async def rows_in(auth: Auth) -> UploadResult:
+    options: WriteOptions = {"evolve_schema": "add", "progress": told}
+    mine: Ours = await Ours.upsert(auth, "Orders", [{"a": 1}], schema=Schema({"a": "LONG"}), key=["a"], **options)
+    one: DomoDataset = await DomoDataset.create(auth, "Orders", schema=[Column("a", "LONG")], workers=2)
+    await one.replace("orders.csv", format="csv", resume="load.json")
+    result: UploadResult = await mine.upsert([{"a": 1}], key=["a"], progress=True)
+    await result.wait_indexed()
+    return result
+
+
+async def rows_out(dataset: DomoDataset) -> int:
+    rows: Rows = dataset.query("SELECT 1")
+    table = await dataset.to_arrow({"a": pa.float64()}, progress=told)
+    print(table.num_rows, await rows.to_arrow())
+    frame = await dataset.to_pandas({"a": pa.float64()}, progress=True)
+    print(len(frame), len(await dataset.to_polars()), (await rows.to_dicts())[0]["a"])
+    async for batch in dataset.iter_batches(progress=False):
+        print(batch.num_rows)
+    async with rows.iter_batches() as batches:
+        async for batch in batches:
+            print(batch.num_rows)
+    count: int = await dataset.to_csv("orders.csv", header=False)
+    return count + await dataset.to_parquet("orders.parquet", compression="snappy")
+
+
+async def about(auth: SessionAuth, dataset: DomoDataset) -> str | None:
+    user: DomoUser = await DomoUser.get_by_email(auth, "ann@example.com")
+    users: Listing[DomoUser] = await DomoUser.get_all(auth)
+    frame = await DomoUser.get_all(auth).to_pandas()
+    print(len(frame), len(users.to_pandas()), (await user.get_role()).name)
+    await dataset.share(users=user, groups=[1, 2], level="CAN_EDIT")
+    for access in await dataset.get_access():
+        print(access.level.lower())
+    policies: Pager[DomoPdpPolicy] = dataset.get_policies()
+    async for policy in policies:
+        print([one.values for one in policy.filters])
+    west = RowFilter(column="region", values=["West"])
+    made = await DomoPdpPolicy.create(auth, dataset.id, name="West", filters=west, users=users)
+    await made.update(filters=ALL_ROWS, groups=await DomoGroup.get_all(auth))
+    stream: DomoStream = await dataset.get_stream()
+    execution = await stream.run()
+    async for each in stream.get_executions():
+        print(each.rows)
+    print((await stream.get_execution(execution.id)).state, (await stream.get_dataset()).name)
+    async for token in user.get_access_tokens():
+        print(token.expires_at)
+    return (await stream.update(update_method="UPSERT", key_columns=("a",))).update_method
+
+
+async def keeping() -> OAuthToken:
+    client = OAuthClient("https://login.example.com/token", "id", "secret", options=ClientOptions(timeout=5))
+    keeper = TokenKeeper(client, grants=[ClientCredentialsGrant()], store=FileStore("tokens.json"), on_event=print)
+    status: KeeperStatus = await keeper.status()
+    try:
+        return await keeper.get_token()
+    except errors.DomoError as error:
+        print(error.hint, status)
+        raise
+
+
+async def this_is_how_it_would_show(auth: Auth) -> int:
+    return await DomoDataset.upsert(auth, "Orders", [])
+"""
+
+
+def checked(source, installed, folder):
+    """What a strict type checker says of a file that uses the wheel."""
+    (folder / "downstream.py").write_text(source)
+    (folder / "pyrightconfig.json").write_text(
+        json.dumps(
+            {
+                "typeCheckingMode": "strict",
+                "extraPaths": [str(installed)],
+                "reportMissingTypeStubs": False,
+                "include": ["downstream.py"],
+            }
+        )
+    )
+    command = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable, "--outputjson"]
+    ran = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, timeout=300)
+    report = json.loads(ran.stdout)
+    assert report["summary"]["filesAnalyzed"] == 1
+    return [f"line {one['range']['start']['line']}: {one['message']}" for one in report["generalDiagnostics"]]
+
+
+def test_strict_users_have_no_false_errors(installed, tmp_path):
+    if importlib.util.find_spec("basedpyright") is None:
+        pytest.skip("basedpyright is not installed")
+    *false, due = checked(STRICT, installed, tmp_path)
+    assert false == []
+    assert '"DomoDataset" is not assignable to "int"' in due

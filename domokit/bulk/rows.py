@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batches", "Rows", "Stream"]
 
-Types = Mapping[str, pa.DataType]
+Types = Mapping[str, Any]  # pa.DataType, which strict type checkers would call unknown in a public signature
 
 
 class ToTable(Protocol):
@@ -74,7 +74,7 @@ class Rows:
 
     def __init__(
         self,
-        open: Callable[[], AbstractAsyncContextManager[Stream | pa.Table | ToTable]],  # noqa: A002
+        open: Callable[[], AbstractAsyncContextManager[Any]],  # noqa: A002
         *,
         what: str = "rows",
         schema: Schema | None = None,
@@ -85,13 +85,18 @@ class Rows:
         self._table: pa.Table | None = None
 
     @classmethod
-    def of_table(cls, table: pa.Table, *, what: str = "rows") -> Self:
-        """Rows that are here already."""
+    def of_table(cls, table: Any, *, what: str = "rows") -> Self:
+        """Rows of an Arrow table, which are here already."""
         rows = cls(lambda: nullcontext(table), what=what)
         rows._table = table
         return rows
 
-    async def to_arrow(self, types: Types | None = None, *, progress: Showing = False) -> pa.Table:
+    async def to_arrow(self, types: Types | None = None, *, progress: Showing = False) -> Any:
+        """All of it as a pyarrow Table, in memory.
+
+        types:     other types than the columns' own, by name.
+        progress:  True for a bar, or a function that is called with a `Progress` now and then.
+        """
         async with self._batches(types, progress) as (schema, batches):
             return pa.Table.from_batches([batch async for batch in batches], schema)
 
@@ -252,15 +257,15 @@ class Rows:
 
 
 class Batches:
-    """Record batches as they come; see `Rows.iter_batches`. To be read, and closed, by one task."""
+    """pyarrow RecordBatches as they come; see `Rows.iter_batches`. To be read, and closed, by one task."""
 
-    def __init__(self, batches: AsyncGenerator[pa.RecordBatch, None]) -> None:
+    def __init__(self, batches: AsyncGenerator[Any, None]) -> None:
         self._batches = batches
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> pa.RecordBatch:
+    async def __anext__(self) -> Any:
         return await anext(self._batches)
 
     async def aclose(self) -> None:

@@ -1,11 +1,11 @@
 """The columns of a DataSet, and how two sets of them differ. Loads nothing else."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
 from typing import Any, cast, overload
 
 import attrs
 
+from domokit import _html
 from domokit.errors import InvalidInputError
 
 # What Domo has; there is no boolean: true and false are texts.
@@ -27,27 +27,38 @@ class Column:
         return f"{self.name} {self.type}"
 
 
+def _columns(value: Any) -> tuple[Column, ...]:
+    if isinstance(value, Schema):
+        return value.columns
+    if isinstance(value, Column):
+        return (value,)
+    if isinstance(value, Mapping):
+        types = cast("Mapping[Any, Any]", value)
+        return tuple(_column({"name": name, "type": kind}) for name, kind in types.items())
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise InvalidInputError(
+            f"a schema cannot be made of {type(value).__name__}", hint="Pass {'name': 'TYPE'}, or a list of columns."
+        )
+    several = cast("Iterable[Any]", value)
+    return tuple(one if isinstance(one, Column) else _column(one) for one in several)
+
+
 @attrs.frozen(repr=False)
 class Schema(Sequence[Column]):
-    """The columns of a DataSet, in order. Names are unique, upper and lower case alike."""
+    """The columns of a DataSet, in order, out of {'name': 'TYPE'}, of columns, or of {'name': …, 'type': …} objects.
 
-    columns: tuple[Column, ...] = attrs.field(converter=tuple)
+    Names are unique, upper and lower case alike; `check()` and `of()` look whether Domo would take it.
+    """
+
+    columns: tuple[Column, ...] = attrs.field(converter=_columns)
 
     @classmethod
-    def of(cls, columns: "Schema | Mapping[str, str] | Iterable[Column | Mapping[str, Any]]") -> "Schema":
-        """A schema from what users write: {'name': 'TYPE'}, or columns, or {'name': …, 'type': …} objects.
+    def of(cls, columns: "Schema | Column | Mapping[str, str] | Iterable[Column | Mapping[str, Any]]") -> "Schema":
+        """The same, checked.
 
         Raises: InvalidInputError, for a type that Domo does not have, a name that is empty or comes twice.
         """
-        if isinstance(columns, Schema):
-            return columns
-        if isinstance(columns, Mapping):
-            types = cast("Mapping[str, Any]", columns)
-            schema = cls(Column(name, str(kind).upper()) for name, kind in types.items())
-        elif isinstance(columns, str) or not isinstance(columns, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidInputError(f"{columns!r} is no schema; pass {{'name': 'TYPE'}}, or a list of columns")
-        else:
-            schema = cls(one if isinstance(one, Column) else _column(one) for one in columns)
+        schema = columns if isinstance(columns, Schema) else cls(columns)
         schema.check()
         return schema
 
@@ -82,6 +93,7 @@ class Schema(Sequence[Column]):
 
     @property
     def names(self) -> list[str]:
+        """The names of the columns, in order."""
         return [column.name for column in self.columns]
 
     def __len__(self) -> int:
@@ -101,8 +113,7 @@ class Schema(Sequence[Column]):
         return f"Schema({', '.join(map(str, self.columns))})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{escape(one.name)}</td><td>{escape(one.type)}</td></tr>" for one in self.columns)
-        return f"<table><tr><th>column</th><th>type</th></tr>{rows}</table>"
+        return _html.table(["column", "type"], [[_html.cell(one.name), _html.cell(one.type)] for one in self.columns])
 
     def diff(self, other: "Schema") -> "SchemaDiff":
         """What would have to change for this schema to become `other`."""
@@ -160,8 +171,11 @@ def check_name(name: str) -> None:
         raise InvalidInputError(f"the name of column {name!r} is no Unicode text") from None
 
 
-def _column(value: Mapping[str, Any]) -> Column:
+def _column(value: Any) -> Column:
     try:
-        return Column(value["name"], str(value["type"]).upper())
+        name, kind = value["name"], value["type"]
     except (KeyError, TypeError):
         raise InvalidInputError(f"{value!r} is no column; pass {{'name': …, 'type': …}}") from None
+    if not isinstance(name, str) or not isinstance(kind, str):
+        raise InvalidInputError(f"{value!r} is no column: its name and its type are texts")
+    return Column(name, kind.upper())

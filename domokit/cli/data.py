@@ -64,22 +64,21 @@ class Evolve(StrEnum):
 
 
 async def find_dataset(auth: "Auth", which: str) -> "DomoDataset":
-    """A DataSet by id, or by its whole name if only one has it. Raises: NotFoundError, InvalidInputError."""
+    """A DataSet by id, or by its whole name if only one has it. Raises: NotFoundError, ConflictError."""
     from domokit.entities.datasets import DomoDataset
-    from domokit.errors import InvalidInputError, NotFoundError
+    from domokit.errors import NotFoundError
 
     if _ID.fullmatch(which):
         found = await DomoDataset.get_by_id(auth, which.lower())
         if found.is_deleted:
-            raise NotFoundError(f"DataSet {which} is deleted", asked="look at the DataSet", status=200)
+            raise NotFoundError(
+                f"DataSet {which} is deleted",
+                asked="look at the DataSet",
+                status=200,
+                hint="Restore it in Domo, or with DomoDataset.restore().",
+            )
         return found
-    named = list(await DomoDataset.search(auth, name_contains=which).where(lambda dataset: dataset.name == which))
-    if not named:
-        raise NotFoundError(f"there is no DataSet named {which!r}", asked="search of DataSets", status=200)
-    if len(named) > 1:  # to guess might replace the rows of the wrong one
-        ids = ", ".join(sorted(dataset.id for dataset in named))
-        raise InvalidInputError(f"{len(named)} DataSets are named {which!r}: {ids}", hint="Name one by its id.")
-    return named[0]
+    return await DomoDataset.get_by_name(auth, which)
 
 
 @command(app, "ls", client_too=True)
@@ -235,7 +234,7 @@ async def _loaded(auth: "Auth", found: "DomoDataset | None", data: Any, job: _Pu
         return job.dataset, result
     match job.action:
         case "upsert":
-            result = await found.upsert_rows(data, key=job.key, **job.options)
+            result = await found.upsert(data, key=job.key, **job.options)
         case "partition":
             result = await found.replace_partition(job.partition or "", data, **job.options)
         case "append":

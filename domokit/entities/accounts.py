@@ -12,7 +12,7 @@ import attrs
 from domokit.auth import Auth
 from domokit.entities.account_config import AbstractCredentialStore, AccountConfig, DomoAccessTokenConfig, read_config
 from domokit.entities.base import BothFamilies, DomoEntity, api, as_bool, as_id, as_int, as_text, as_time, entity
-from domokit.entities.listing import Pager
+from domokit.entities.listing import Listing, Pager
 from domokit.errors import (
     ConflictError,
     DomoDecodeError,
@@ -295,9 +295,9 @@ class DomoAccount(DomoEntity):
         kind, grantee = _grantee(user_id, group_id)
         await product.share_account(self.auth, self.id, kind=kind, grantee_id=grantee, level="NONE")
 
-    async def get_access(self) -> list[AccountAccess]:
+    async def get_access(self) -> Listing[AccountAccess]:
         """Who has access. Source: GET /api/data/v2/accounts/share/{account_id}"""
-        return [
+        return Listing(
             AccountAccess(
                 kind=str(one.get("type") or "USER"),
                 id=as_id(one.get("id")),
@@ -305,7 +305,7 @@ class DomoAccount(DomoEntity):
                 name=one.get("name"),
             )
             for one in await product.get_account_access(self.auth, self.id)
-        ]
+        )
 
     async def _has_access(self, kind: str, grantee: int, level: str) -> bool:
         return any((one.kind, one.id, one.level) == (kind, grantee, level) for one in await self.get_access())
@@ -346,8 +346,9 @@ def _names(properties: Sequence[Json] | None) -> list[str]:
 
 
 def _grantee(user_id: int | None, group_id: int | None) -> tuple[str, int]:
-    if user_id is not None and group_id is None:
-        return "USER", as_id(user_id)
-    if group_id is not None and user_id is None:
-        return "GROUP", as_id(group_id)
-    raise InvalidInputError("name either user_id or group_id")
+    if (user_id is None) is (group_id is None):
+        raise InvalidInputError("name either user_id or group_id")
+    kind, given = ("USER", user_id) if group_id is None else ("GROUP", group_id)
+    if not isinstance(found := as_id(given), int):
+        raise InvalidInputError(f"{kind.lower()}_id is the id of a {kind.lower()}, not {type(given).__name__}")
+    return kind, found

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import ClassVar, Self
 
 from domokit.auth import SCOPES, Auth, Secret
-from domokit.entities.base import DomoEntity, api, as_id, as_int, as_secret, as_text, entity
+from domokit.entities.base import DomoEntity, api, as_id, as_int, as_secret, as_text, entity, many
 from domokit.entities.listing import Pager
 from domokit.errors import InvalidInputError, NotFoundError
 from domokit.routes.product import api_clients as routes
@@ -44,7 +44,7 @@ class DomoApiClient(DomoEntity):
 
         Source: POST /api/identity/v1/developer-tokens
         """
-        wanted = list(scopes)
+        wanted = many(scopes, "scopes")
         if not wanted or not set(wanted) <= set(SCOPES):
             raise InvalidInputError(f"scopes must be some of {', '.join(SCOPES)}, not {wanted}")
         made = await routes.create_api_client(auth, name=name, description=description, scopes=wanted)

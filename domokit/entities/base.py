@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
-from html import escape
 from importlib import import_module
+from operator import index
 from types import ModuleType
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, SupportsIndex, TypeVar, dataclass_transform
 
 import attrs
 
+from domokit import _html
 from domokit._runtime import from_wire
 from domokit.auth import Auth, Family, Secret
 from domokit.entities.listing import Listing
@@ -49,21 +50,6 @@ NOT_GIVEN = NotGiven()
 def given(**values: Any) -> dict[str, Any]:
     """Those of the values that were given."""
     return {name: value for name, value in values.items() if not isinstance(value, NotGiven)}
-
-
-def id_of(one: Any) -> Any:
-    """The id of an entity; what is none is taken for an id."""
-    return one.id if isinstance(one, DomoEntity) else one
-
-
-def texts_of(what: str, texts: Iterable[str]) -> list[str]:
-    """A list of texts, each once. Raises: InvalidInputError, for a single text and for what is none."""
-    if isinstance(texts, str) or not isinstance(texts, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidInputError(f"{what} is a list of texts")
-    found = list(dict.fromkeys(texts))
-    if wrong := [one for one in found if not isinstance(one, str)]:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidInputError(f"{what}: {wrong[0]!r} is no text")
-    return found
 
 
 def unless_gone(missing_ok: bool) -> AbstractContextManager[None]:
@@ -189,7 +175,9 @@ class DomoEntity:
         async def one(entity_id: Any) -> Self:
             return await cls.get_by_id(auth, entity_id)
 
-        return Listing(await fan_out(one, list(ids), max_concurrency=max_concurrency, what=f"{cls.__name__} ids"))
+        return Listing(
+            await fan_out(one, many(ids, "ids"), max_concurrency=max_concurrency, what=f"{cls.__name__} ids")
+        )
 
     async def refresh(self) -> Self:
         """Fetch it anew and take over all fields; returns itself."""
@@ -234,8 +222,7 @@ class DomoEntity:
         return sorted(fields, key=lambda field: field.name != "id")
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{name}</th><td>{_cell(value)}</td></tr>" for name, value in self.to_dict().items())
-        return f"<table>{rows}</table>"
+        return _html.record(self.to_dict())
 
     @classmethod
     def html_names(cls) -> list[str]:
@@ -244,7 +231,42 @@ class DomoEntity:
 
     def html_cells(self) -> list[str]:
         """The cells of its row in a table, as HTML."""
-        return [_cell(getattr(self, name)) for name in self.html_names()]
+        return [_html.cell(getattr(self, name)) for name in self.html_names()]
+
+
+def many(value: Any, what: str) -> list[Any]:
+    """What an argument that takes several was given, as a list; one thing that is no list counts as a list of one.
+
+    Raises: InvalidInputError for a text, for its letters would be taken for the items, and for None.
+    """
+    if value is None or isinstance(value, (str, bytes)):
+        raise InvalidInputError(f"{what} is a list, not {type(value).__name__}", hint=f"Pass {what}=[…].")
+    return list(value) if isinstance(value, Iterable) else [value]
+
+
+def texts_of(value: Any, what: str) -> list[str]:
+    """A list of texts, each once. Raises: InvalidInputError, for a single text and for what is none."""
+    found = list(dict.fromkeys(many(value, what)))
+    if wrong := [one for one in found if not isinstance(one, str)]:
+        raise InvalidInputError(f"{what}: {wrong[0]!r} is no text")
+    return found
+
+
+def id_of(one: Any, what: str, kind: str) -> Any:
+    """The id of an entity, or of what is an id. Raises: InvalidInputError for another kind, and for what is no id."""
+    if isinstance(one, DomoEntity) and one.kind != kind:
+        raise InvalidInputError(f"{what} takes the kind {kind}, and {type(one).__name__} {one.id} is of {one.kind}")
+    given_id: Any = one.id if isinstance(one, DomoEntity) else one
+    if isinstance(given_id, SupportsIndex) and not isinstance(given_id, bool):
+        given_id = index(given_id)  # numpy has integers of its own
+    if (entity_id := as_id(given_id)) is None:
+        raise InvalidInputError(f"{what} takes entities or their ids, not {type(one).__name__}")
+    return entity_id
+
+
+def ids_of(value: Any, what: str, kind: str) -> list[Any]:
+    """The ids of the entities and ids that an argument such as users= was given, or of the only one."""
+    return [id_of(one, what, kind) for one in many(value, what)]
 
 
 def class_for(auth: Auth, kind: str) -> Any:
@@ -265,9 +287,3 @@ class BothFamilies:
     def __call__(self, auth: Auth) -> Any:
         by_family: Mapping[Family, ModuleType] = {"product": self.product, "platform": self.platform}
         return by_family[auth.family]
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return escape(f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value))

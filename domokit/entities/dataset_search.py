@@ -66,7 +66,7 @@ class DatasetSearch(DomoEntity):
         order:          one of Domo's words: name, lastTouched, lastUpdated, createdAt (the latest first), …Ascending, …
         Source: GET /api/data/v3/datasources, POST /api/data/ui/v3/datasources/search, GET /v1/datasets (pages of 50)
         """
-        wanted = set(texts_of("tags", tags))
+        wanted = set(texts_of(tags, "tags"))
         orders = ORDERS if text is None else tuple(_SORTS)
         if order not in orders:
             raise InvalidInputError(f"order cannot be {order!r}; use {', '.join(orders)}")
@@ -78,9 +78,9 @@ class DatasetSearch(DomoEntity):
             ask = {"text": text, "filters": {}, "sort": _SORTS[order]}
             listed = product.search_datasets
             if owner is not None:
-                ask["filters"] = {"owned_by_id": id_of(owner)}
+                ask["filters"] = {"owned_by_id": id_of(owner, "owner", "USER")}
         elif auth.family == "product":
-            ask |= {"owner_id": None if owner is None else id_of(owner), "provider": provider}
+            ask |= {"owner_id": None if owner is None else id_of(owner, "owner", "USER"), "provider": provider}
 
         def keeps(dataset: Any) -> bool:
             """What the list, or the search, does not look at itself."""

@@ -1,11 +1,13 @@
 """DataSets: what they are, who may see them, and their rows in and out."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, Unpack, overload
 
 import attrs
+from anyio import CancelScope, move_on_after
 
 from domokit import bulk
 from domokit.auth import Auth
@@ -23,14 +25,17 @@ from domokit.entities.base import (
     class_for,
     entity,
     given,
+    id_of,
+    ids_of,
     texts_of,
     unless_gone,
 )
+from domokit.entities.dataset_exits import RowsOut
 from domokit.entities.dataset_search import DatasetSearch
 from domokit.entities.dataset_ties import DatasetTies
 from domokit.entities.datasets_together import DatasetsTogether, grantees, grants, the_one
 from domokit.entities.listing import Listing, Pager
-from domokit.errors import InvalidInputError, NotFoundError
+from domokit.errors import ConflictError, DomoError, InvalidInputError, NotFoundError
 from domokit.routes.platform import datasets as platform
 from domokit.routes.platform import row_policies as platform_policies
 from domokit.routes.product import datasets as product
@@ -39,21 +44,49 @@ from domokit.routes.product import uploads
 from domokit.transport import Json, require_family
 
 if TYPE_CHECKING:
-    import os
-
-    from domokit.bulk.rows import Rows
     from domokit.bulk.upload import UploadResult
     from domokit.bulk.writing import WriteOptions
+    from domokit.entities.pdp_policies import DomoPdpPolicy
+    from domokit.entities.streams import DomoStream
 
 _datasets = BothFamilies(product, platform)
 _policies = BothFamilies(product_policies, platform_policies)
+_MENDED_WITHIN = 30.0  # seconds
 
 
-class _ByNameOrRows:
+D = TypeVar("D", bound="DomoDataset")
+D_co = TypeVar("D_co", bound="DomoDataset", covariant=True)
+
+
+class _UpsertByName(Protocol[D_co]):
+    def __call__(
+        self,
+        auth: Auth,
+        name: str,
+        data: Any = None,
+        *,
+        schema: Any = None,
+        description: str | None = None,
+        key: Sequence[str] | None = None,
+        **options: "Unpack[WriteOptions]",
+    ) -> Coroutine[Any, Any, D_co]: ...
+
+
+class _UpsertRows(Protocol):
+    def __call__(
+        self, data: Any, *, key: Sequence[str] | None = None, **options: "Unpack[WriteOptions]"
+    ) -> Coroutine[Any, Any, "UploadResult"]: ...
+
+
+class _Upsert:
     """One name for two things: on the class, the DataSet of a name; on a DataSet, rows by their key."""
 
-    def __get__(self, instance: Any, owner: Any) -> Any:
-        return owner.upsert_by_name if instance is None else instance.upsert_rows
+    @overload
+    def __get__(self, instance: None, owner: type[D]) -> _UpsertByName[D]: ...
+    @overload
+    def __get__(self, instance: "DomoDataset", owner: Any = None) -> _UpsertRows: ...
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return owner._upsert_by_name if instance is None else instance._upsert_rows
 
 
 def as_tags(value: Any) -> list[str] | None:
@@ -98,11 +131,15 @@ class DataVersion:
 
 
 @entity
-class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
+class DomoDataset(RowsOut, DatasetSearch, DatasetTies, DatasetsTogether):
     """A DataSet: columns, rows, and who may see them. Works with both API families.
 
     rows, columns:   how many there are, of what can be queried; they lag behind loads.
     schema:          its columns; None where the answer at hand does not tell, then `get_schema()` asks.
+    display_type:    what kind it is in Domo's words, such as 'api'.
+    provider:        what it is fed by, such as 'api' or a connector's key.
+    stream_id:       the stream that feeds it, if one does and the product API says so; `get_stream()` asks.
+    status:          how its last load went, in Domo's words, such as 'SUCCESS' (product API).
     data_current_at: when the rows last changed.
     owner_id, owner_kind:  whose it is, and whether that is a USER or a GROUP.
     What the family or endpoint at hand does not tell is None.
@@ -160,14 +197,28 @@ class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
 
     @classmethod
     async def get_by_name(cls, auth: Auth, name: str) -> Self:
-        """The DataSet of exactly this name; of several, the one that was touched last.
+        """The DataSet of exactly this name, out of what the search finds.
 
-        Raises: NotFoundError.
+        Source: GET /api/data/v3/datasources, GET /v1/datasets (pages of 50)
+        Raises: NotFoundError; ConflictError, if several have the name: which one is meant, only you can say.
         """
         found = await cls.search(auth, name_contains=_named(name)).where(lambda dataset: dataset.name == name)
         if not found:
-            raise NotFoundError(f"there is no DataSet named {name!r}", asked="search of DataSets", status=200)
-        return max(found, key=lambda dataset: (dataset.updated_at is not None, dataset.updated_at))
+            raise NotFoundError(
+                f"there is no DataSet named {name!r}",
+                asked="search of DataSets",
+                status=200,
+                hint="Check the name, upper and lower case too; what is not shared with you is not found.",
+            )
+        if len(found) > 1:
+            ids = ", ".join(sorted(dataset.id for dataset in found))
+            raise ConflictError(
+                f"{len(found)} DataSets are named {name!r}: {ids}",
+                asked="search of DataSets",
+                status=200,
+                hint="Name one by its id, or rename or delete the others.",
+            )
+        return found[0]
 
     @classmethod
     async def create(
@@ -197,7 +248,7 @@ class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
         return await cls.get_by_id(auth, dataset_id)
 
     @classmethod
-    async def upsert_by_name(
+    async def _upsert_by_name(
         cls,
         auth: Auth,
         name: str,
@@ -213,33 +264,73 @@ class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
         data:         replaces all rows, if given.
         schema:       its columns, if they are to change; by default those of the data for a new one.
         description:  set if given.
+        key:          columns that tell rows apart; one that is there needs a stream for that.
+        options:      see `WriteOptions`.
+        Source: the endpoints of `get_by_name`, `create`, `set_schema`, `replace`, `update` and `DomoStream.update`
+        Raises: ConflictError, if several have the name; InvalidInputError, for a key that cannot be; what `create`
+                and `replace` raise. If the load fails, the columns are those of before, and nothing else was changed.
         """
         try:
             dataset = await cls.get_by_name(auth, name)
         except NotFoundError:
             return await cls.create(auth, name, data, schema=schema, description=description or "", key=key, **options)
+        wanted = None if schema is None else Schema.of(schema)
+        stream = None if key is None else await dataset._stream_for(key, wanted)
+        await dataset._reload(wanted, data, options)
         if description is not None and description != dataset.description:
             await dataset.update(description=description)
-        if schema is not None and Schema.of(schema) != await dataset.get_schema():
-            await dataset.set_schema(schema)
-        if data is not None:
-            await dataset.replace(data, **options)
+        if stream is not None and key is not None:
+            await stream.update(update_method="UPSERT", key_columns=list(key))
         return await dataset.refresh()
 
-    async def upsert_rows(
+    async def _stream_for(self, key: Sequence[str], schema: Schema | None) -> "DomoStream | None":
+        """The stream that must be given this key; None if it has it. Raises: InvalidInputError."""
+        columns = many(key, "key")
+        known = (schema or await self.get_schema()).names
+        if not columns or not set(columns) <= set(known):
+            raise InvalidInputError(f"key must be some of the columns {', '.join(known)}, not {columns}")
+        try:
+            stream = await self.get_stream()
+        except NotFoundError:
+            raise InvalidInputError(
+                f"DataSet {self.name!r} has no stream, and only a stream has a key",
+                hint="Leave key= out, or delete the DataSet to have it made anew.",
+            ) from None
+        return None if stream.key_columns == columns and stream.update_method == "UPSERT" else stream
+
+    async def _reload(self, schema: Schema | None, data: Any, options: "WriteOptions") -> None:
+        """New columns and new rows, or neither."""
+        before = await self.get_schema() if schema else None
+        if schema and schema != before:
+            await self.set_schema(schema)
+        if data is None:
+            return
+        try:
+            await self.replace(data, **options)
+        except BaseException as error:
+            # A load that may have landed, or is to be gone on with, has the new columns.
+            may_count = getattr(error, "is_open", False) or getattr(error, "is_committed", False) is not False
+            if before and before != schema and not may_count:
+                with CancelScope(shield=True), move_on_after(_MENDED_WITHIN), suppress(DomoError):
+                    await self.set_schema(before)
+            raise
+
+    async def _upsert_rows(
         self, data: Any, *, key: Sequence[str] | None = None, **options: "Unpack[WriteOptions]"
     ) -> "UploadResult":
         """Rows with the same key columns replace older rows; the others are added.
 
         data, options:  as for `replace`.
         key:            the columns that tell rows apart; None for those the DataSet has.
+        Source: the endpoints of a load; for a new key GET and PUT /api/data/v1/streams/{stream_id}, or
+                PATCH /v1/streams/{stream_id}
         Raises: InvalidInputError, for a DataSet without a stream, or without a key; and what `replace` raises.
         """
         return await bulk.write(self.auth, self.id, data, action="UPSERT", key=key, options=options)
 
     # `await DomoDataset.upsert(auth, name, data)`: the DataSet of this name, created or brought up to date.
     # `await dataset.upsert(data, key=["order_id"])`: rows with the same key replace older ones.
-    upsert: ClassVar[Any] = _ByNameOrRows()
+    upsert: ClassVar[_Upsert] = _Upsert()
 
     # -- describing
 
@@ -297,7 +388,7 @@ class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
 
     async def set_tags(self, tags: Iterable[str]) -> None:
         """Replace all tags. Source: POST /api/data/ui/v3/datasources/{dataset_id}/tags (product API)"""
-        wanted = texts_of("tags", tags)
+        wanted = texts_of(tags, "tags")
         await product.set_tags(self.auth, self.id, wanted)
         self.tags = wanted
 
@@ -322,12 +413,12 @@ class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
     async def share(
         self,
         *,
-        users: Iterable[Any] = (),
-        groups: Iterable[Any] = (),
+        users: Iterable[Any] | Any = (),
+        groups: Iterable[Any] | Any = (),
         level: str = "CAN_VIEW",
         message: str | None = None,
     ) -> None:
-        """Give users and groups (entities or ids) access; those who have it get this level.
+        """Give users and groups (entities or ids, or one of them) access; those who have it get this level.
 
         level:    CO_OWNER, CAN_EDIT, CAN_SHARE or CAN_VIEW.
         message:  mailed to them; without one no mail is sent.
@@ -336,7 +427,7 @@ class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
         permissions = grants(users, groups, level)
         await product.share_dataset(self.auth, self.id, permissions, message=message)
 
-    async def unshare(self, *, users: Iterable[Any] = (), groups: Iterable[Any] = ()) -> None:
+    async def unshare(self, *, users: Iterable[Any] | Any = (), groups: Iterable[Any] | Any = ()) -> None:
         """Take access away. Source: DELETE …/datasources/{dataset_id}/permissions/{type}/{id} (product API)"""
         for kind, grantee in grantees(users, groups):
             await product.delete_permission(self.auth, self.id, kind=kind, grantee_id=grantee)
@@ -352,8 +443,8 @@ class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
 
     # -- row policies
 
-    def get_policies(self) -> Any:
-        """The row policies (PDP), a pager of `DomoPdpPolicy`."""
+    def get_policies(self) -> "Pager[DomoPdpPolicy]":
+        """The row policies (PDP)."""
         return class_for(self.auth, "PDP_POLICY").get_all(self.auth, self.id)
 
     async def set_pdp(self, *, enabled: bool) -> None:
@@ -423,22 +514,12 @@ class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
 
     async def delete_versions(self, version_ids: Sequence[int]) -> None:
         """Drop loads for good, with their rows. Source: DELETE …/datasources/{dataset_id}/dataversions (product API)"""
-        if isinstance(version_ids, (str, bytes)) or not isinstance(version_ids, Iterable):  # pyright: ignore
-            raise InvalidInputError("version_ids is a list of the ids that get_versions() gives")
-        await product.delete_versions(self.auth, self.id, [_version_id(one) for one in version_ids])
+        await product.delete_versions(self.auth, self.id, [_version_id(one) for one in many(version_ids, "version_ids")])
 
-    async def get_stream(self) -> Any:
-        """The `DomoStream` that feeds it. Raises: NotFoundError."""
+    async def get_stream(self) -> "DomoStream":
+        """The stream that feeds it. Raises: NotFoundError."""
         return await class_for(self.auth, "STREAM").get_by_dataset(self.auth, self.id)
 
-    # -- rows out
-
-    def read(self) -> "Rows":
-        """All rows the caller may see, not fetched yet: `await dataset.read().to_pandas()`, `async for batch in …`.
-
-        Source: GET /api/query/v1/execute/export/{dataset_id}, GET /v1/datasets/{dataset_id}/data
-        """
-        return bulk.read_rows(self.auth, self.id)
 
     def read_version(self, version_id: "int | DataVersion") -> "Rows":
         """The rows of one load, of those that `get_versions()` gives; the same exits as `read()`.
@@ -446,38 +527,6 @@ class DomoDataset(DatasetSearch, DatasetTies, DatasetsTogether):
         Source: GET /api/data/v2/datasources/{dataset_id}/dataversions/{data_version_id} (product API)
         """
         return bulk.read_version(self.auth, self.id, _version_id(version_id))
-
-    def query(self, sql: str) -> "Rows":
-        """The rows of one SELECT, not fetched yet; the same exits as `read()`. They are held in memory.
-
-        sql:  Domo's dialect: 'SELECT `region`, SUM(`qty`) FROM table GROUP BY `region`'; the table is this DataSet.
-        Source: POST /api/query/v1/execute/{dataset_id}, POST /v1/datasets/query/execute/{dataset_id}
-        """
-        return bulk.query_rows(self.auth, self.id, sql)
-
-    async def to_arrow(self, **how: Any) -> Any:
-        """All rows as a pyarrow Table; see `Rows.to_arrow`."""
-        return await self.read().to_arrow(**how)
-
-    async def to_pandas(self, **how: Any) -> Any:
-        """All rows as a pandas DataFrame; see `Rows.to_pandas`."""
-        return await self.read().to_pandas(**how)
-
-    async def to_polars(self, **how: Any) -> Any:
-        """All rows as a polars DataFrame; see `Rows.to_polars`."""
-        return await self.read().to_polars(**how)
-
-    async def to_parquet(self, path: "str | os.PathLike[str]", **how: Any) -> int:
-        """All rows into a Parquet file, in constant memory; how many. See `Rows.to_parquet`."""
-        return await self.read().to_parquet(path, **how)
-
-    async def to_csv(self, path: Any, **how: Any) -> int:
-        """All rows into a CSV file, in constant memory; how many. See `Rows.to_csv`."""
-        return await self.read().to_csv(path, **how)
-
-    def iter_batches(self, **how: Any) -> AsyncIterator[Any]:
-        """`async for batch in dataset.iter_batches()`: pyarrow RecordBatches, in constant memory."""
-        return self.read().iter_batches(**how)
 
 
 def _named(name: Any) -> str:

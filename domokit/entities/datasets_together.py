@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self
 
 from domokit.auth import Auth
-from domokit.entities.base import DomoEntity, entity, id_of, texts_of
+from domokit.entities.base import DomoEntity, entity, id_of, ids_of, texts_of
 from domokit.entities.listing import Listing
 from domokit.errors import (
     APIError,
@@ -108,7 +108,7 @@ class DatasetsTogether(DomoEntity):
 
         Source: POST /api/data/v1/ui/bulk/tag, POST /api/data/v1/ui/bulk/tag/delete (product API)
         """
-        new, old, all_of_them = texts_of("add", add), texts_of("remove", remove), _listed(datasets)
+        new, old, all_of_them = texts_of(add, "add"), texts_of(remove, "remove"), _listed(datasets)
         if not new and not old:
             raise InvalidInputError("pass add= or remove=, lists of tags")
         if new:
@@ -123,10 +123,10 @@ class DatasetsTogether(DomoEntity):
         Source: POST /api/data/v2/datasources/account/{account_id} (product API)
         """
         if ids := _listed(datasets):
-            await many.switch_account(auth, id_of(account), ids)
+            await many.switch_account(auth, id_of(account, "account", "ACCOUNT"), ids)
 
 
-def grants(users: Iterable[Any], groups: Iterable[Any], level: str) -> list[dict[str, str]]:
+def grants(users: Any, groups: Any, level: str) -> list[dict[str, str]]:
     """What a share gives, for the wire. Raises: InvalidInputError."""
     entries = grantees(users, groups)
     if level not in LEVELS:
@@ -134,8 +134,9 @@ def grants(users: Iterable[Any], groups: Iterable[Any], level: str) -> list[dict
     return [{"type": kind, "id": str(grantee), "accessLevel": level} for kind, grantee in entries]
 
 
-def grantees(users: Iterable[Any], groups: Iterable[Any]) -> list[tuple[str, Any]]:
-    found = [("USER", id_of(one)) for one in users] + [("GROUP", id_of(one)) for one in groups]
+def grantees(users: Any, groups: Any) -> list[tuple[str, Any]]:
+    found = [("USER", one) for one in ids_of(users, "users", "USER")]
+    found += [("GROUP", one) for one in ids_of(groups, "groups", "GROUP")]
     if not found:
         raise InvalidInputError("pass at least one user or group")
     return found
@@ -145,13 +146,11 @@ def the_one(user: Any, group: Any) -> tuple[str, Any]:
     """("USER" or "GROUP", id). Raises: InvalidInputError, unless one of the two is given."""
     if (user is None) == (group is None):
         raise InvalidInputError("pass user= or group=, one of the two")
-    return ("USER", id_of(user)) if group is None else ("GROUP", id_of(group))
+    return ("USER", id_of(user, "user", "USER")) if group is None else ("GROUP", id_of(group, "group", "GROUP"))
 
 
 def _listed(datasets: Iterable[Any]) -> list[str]:
-    if isinstance(datasets, (str, DomoEntity)):
-        raise InvalidInputError("datasets is a list, of DataSets or of their ids")
-    return [str(id_of(one)) for one in datasets]
+    return [str(one) for one in ids_of(datasets, "datasets", "DATA_SOURCE")]
 
 
 def _batches(ids: Iterable[Any], size: int) -> list[tuple[Any, ...]]:

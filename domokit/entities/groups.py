@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from domokit.auth import Auth
 from domokit.entities.base import (
@@ -22,6 +22,9 @@ from domokit.entities.listing import Listing, Pager
 from domokit.routes.platform import groups as platform
 from domokit.routes.product import groups as product
 from domokit.transport import Json, pages
+
+if TYPE_CHECKING:
+    from domokit.entities.users import DomoUser
 
 _groups = BothFamilies(product, platform)
 
@@ -72,6 +75,6 @@ class DomoGroup(DomoEntity):
                 found += [as_id(one.get("userId") if isinstance(one, Mapping) else one) for one in batch]  # pyright: ignore
         return found
 
-    async def get_members(self) -> Listing[Any]:
+    async def get_members(self) -> "Listing[DomoUser]":
         """The members, as users."""
         return await class_for(self.auth, "USER").get_many(self.auth, await self.get_member_ids())

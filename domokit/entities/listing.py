@@ -2,13 +2,20 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from contextlib import aclosing
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+import attrs
+
+from domokit import _html
 from domokit.errors import InvalidInputError
 from domokit.transport import Fetch, Json, pages
 
+if TYPE_CHECKING:
+    import pandas
+
 T = TypeVar("T")
 
+_SHOWN = 100  # rows of a table in a notebook
 _PAGES_AHEAD = 3  # asked for at once when all of a listing is wanted
 
 
@@ -17,9 +24,9 @@ class Listing(list[T]):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """The items as plain dicts, in order."""
-        return [cast("Any", item).to_dict() if hasattr(item, "to_dict") else dict(cast("Any", item)) for item in self]
+        return [_as_dict(item) for item in self]
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> "pandas.DataFrame":
         """A DataFrame with a row for each item. Needs the extra `domokit[pandas]`."""
         try:
             import pandas
@@ -28,14 +35,24 @@ class Listing(list[T]):
         return pandas.DataFrame(self.to_dicts())
 
     def _repr_html_(self) -> str:
-        # The row is drawn by the item, so that this layer knows nothing of entities.
-        rows = [cast("Any", item) for item in self[:100]]
-        if not rows or not hasattr(rows[0], "html_cells"):
-            return f"<pre>{len(self)} items</pre>"
-        head = "".join(f"<th>{name}</th>" for name in rows[0].html_names())
-        body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row.html_cells()) + "</tr>" for row in rows)
-        more = f"<caption>{len(rows)} of {len(self)}</caption>" if len(self) > len(rows) else ""
-        return f"<table>{more}<tr>{head}</tr>{body}</table>"
+        # Entities draw their rows themselves, so that this layer knows nothing of them.
+        items = [cast("Any", item) for item in self[:_SHOWN]]
+        caption = f"{len(items)} of {len(self)}" if len(self) > len(items) else ""
+        if not items:
+            return "<pre>0 items</pre>"
+        if all(hasattr(item, "html_cells") for item in items):
+            return _html.table(items[0].html_names(), [item.html_cells() for item in items], caption=caption)
+        if all(attrs.has(type(item)) for item in items):
+            names = [field.name for field in attrs.fields(type(items[0])) if field.repr]
+            rows = [[_html.cell(getattr(item, name, None)) for name in names] for item in items]
+            return _html.table(names, rows, caption=caption)
+        return _html.table(["item"], [[_html.cell(repr(item))] for item in items], caption=caption)
+
+
+def _as_dict(item: Any) -> dict[str, Any]:
+    if hasattr(item, "to_dict"):
+        return item.to_dict()
+    return attrs.asdict(item, recurse=False) if attrs.has(type(item)) else dict(item)
 
 
 class Pager(Generic[T]):
@@ -83,9 +100,12 @@ class Pager(Generic[T]):
         finally:
             await cast("AsyncGenerator[T, None]", walk).aclose()
 
-    async def to_pandas(self) -> Any:
+    async def to_pandas(self) -> "pandas.DataFrame":
         """All of it as a pandas DataFrame. Needs the extra `domokit[pandas]`."""
         return (await self).to_pandas()
+
+    def __repr__(self) -> str:
+        return "<Pager, not fetched yet: await it, or async for>"
 
     def __await__(self) -> Generator[Any, Any, Listing[T]]:
         return self._all().__await__()

@@ -17,6 +17,8 @@ from domokit.entities.base import (
     as_text,
     entity,
     given,
+    ids_of,
+    many,
     unless_gone,
 )
 from domokit.entities.listing import Pager
@@ -42,11 +44,25 @@ KINDS = ("COLUMN", "DYNAMIC")
 _LONGEST = 255  # characters of the values of one filter, joined
 
 
+class AllRows:
+    """The type of `ALL_ROWS`: no filters, on purpose."""
+
+    def __repr__(self) -> str:
+        return "ALL_ROWS"
+
+
+ALL_ROWS = AllRows()
+
+
+def _as_values(value: Any) -> tuple[str, ...]:
+    return tuple(str(one) for one in many(value, "values"))
+
+
 @attrs.frozen(kw_only=True)
 class RowFilter:
     """Rows whose `column` stands in this relation to one of the `values`; all filters of a policy must hold.
 
-    values:      texts, joined at most 255 characters long.
+    values:      one or more, as texts joined at most 255 characters long. A single text must stand in a list, too.
     operator:    EQUALS, LIKE, GREATER_THAN, LESS_THAN, …_EQUAL, BETWEEN, BEGINS_WITH, ENDS_WITH or CONTAINS.
     is_not:      the rows for which it does not hold.
     ignore_case: upper and lower case alike (product API).
@@ -58,7 +74,7 @@ class RowFilter:
     """
 
     column: str
-    values: tuple[str, ...] = attrs.field(converter=lambda values: tuple(str(one) for one in values))
+    values: tuple[str, ...] = attrs.field(converter=_as_values)
     operator: str = "EQUALS"
     is_not: bool = False
     ignore_case: bool = False
@@ -69,6 +85,8 @@ class RowFilter:
             raise InvalidInputError(f"operator cannot be {self.operator!r}; there are {', '.join(OPERATORS)}")
         if self.kind not in KINDS:
             raise InvalidInputError(f"kind cannot be {self.kind!r}; there are {', '.join(KINDS)}")
+        if not self.values:
+            raise InvalidInputError(f"the filter on {self.column!r} has no values")
         if len(",".join(self.values)) >= _LONGEST:
             raise InvalidInputError(
                 f"the values for {self.column!r} are longer than the 255 characters Domo takes; make several policies"
@@ -165,14 +183,15 @@ class DomoPdpPolicy(DomoEntity):
         dataset_id: str,
         *,
         name: str,
-        filters: Iterable[RowFilter],
-        users: Iterable[Any] = (),
-        groups: Iterable[Any] = (),
+        filters: Iterable[RowFilter] | RowFilter | AllRows,
+        users: Iterable[Any] | Any = (),
+        groups: Iterable[Any] | Any = (),
         virtual_user_ids: Sequence[str] = (),
     ) -> Self:
         """Create a policy. It counts once PDP is switched on: `await dataset.set_pdp(enabled=True)`.
 
-        users, groups:  entities or ids.
+        filters:        all must hold for a row to be seen; ALL_ROWS for a policy whose people see everything.
+        users, groups:  entities or ids; or one of them.
         Source: POST /api/query/v1/data-control/{dataset_id}/filter-groups, POST /v1/datasets/{dataset_id}/policies
         """
         policy = _checked(auth, name, filters) | _people(users, groups, virtual_user_ids)
@@ -183,18 +202,20 @@ class DomoPdpPolicy(DomoEntity):
         self,
         *,
         name: str | NotGiven = NOT_GIVEN,
-        filters: Iterable[RowFilter] | NotGiven = NOT_GIVEN,
-        users: Iterable[Any] | NotGiven = NOT_GIVEN,
-        groups: Iterable[Any] | NotGiven = NOT_GIVEN,
+        filters: Iterable[RowFilter] | RowFilter | AllRows | NotGiven = NOT_GIVEN,
+        users: Iterable[Any] | Any = NOT_GIVEN,
+        groups: Iterable[Any] | Any = NOT_GIVEN,
         virtual_user_ids: Sequence[str] | NotGiven = NOT_GIVEN,
     ) -> Self:
         """Change what is given; the rest stays as it is here. Returns itself, as Domo has it afterwards.
 
         Source: PUT /api/query/v1/data-control/{dataset_id}/filter-groups/{id}, PUT /v1/datasets/{id}/policies/{id}
         """
+        if isinstance(filters, NotGiven) and not self.filters:
+            await self.refresh()  # an answer that did not tell the filters must not take them away
         now: dict[str, Any] = {
             "name": self.name or "",
-            "filters": self.filters,
+            "filters": self.filters or ALL_ROWS,
             "users": self.user_ids,
             "groups": self.group_ids,
             "virtual_user_ids": self.virtual_user_ids,
@@ -237,32 +258,26 @@ def _checked(auth: Auth, name: Any, filters: Any) -> dict[str, Any]:
     """Name and filters for the routes. Raises: InvalidInputError; UnsupportedByAuth, for a filter of the other API."""
     if not isinstance(name, str) or not name.strip():
         raise InvalidInputError("a policy needs a name")
-    if isinstance(filters, (RowFilter, str, Mapping)) or not isinstance(filters, Iterable):
-        raise InvalidInputError("filters is a list of RowFilter: filters=[RowFilter(column=…, values=[…])]")
-    wire: list[dict[str, Any]] = []
-    for one in filters:  # pyright: ignore[reportUnknownVariableType]
+    wanted = [] if isinstance(filters, AllRows) else many(filters, "filters")
+    if not wanted and not isinstance(filters, AllRows):
+        raise InvalidInputError(
+            "a policy without filters lets its people see all rows", hint="Pass filters=ALL_ROWS if that is meant."
+        )
+    for one in wanted:
         if not isinstance(one, RowFilter):
-            raise InvalidInputError(f"filters: {one!r} is no RowFilter")
+            raise InvalidInputError(f"filters takes RowFilter objects, not {type(one).__name__}")
         if auth.family == "platform" and (one.kind != "COLUMN" or one.ignore_case):
             what = "ignore_case" if one.ignore_case else f"kind={one.kind!r}"
             raise UnsupportedByAuth(
                 f"{type(auth).__name__}: a filter with {what} (column {one.column!r}) is for the product API alone",
                 hint="Use SessionAuth or AccessTokenAuth.",
             )
-        wire.append(one.to_wire())
-    return {"name": name, "filters": wire}
+    return {"name": name, "filters": [one.to_wire() for one in wanted]}
 
 
-def _people(users: Iterable[Any], groups: Iterable[Any], virtual_user_ids: Sequence[str]) -> dict[str, Any]:
+def _people(users: Any, groups: Any, virtual_user_ids: Any) -> dict[str, Any]:
     return {
-        "user_ids": [_id_of("users", one) for one in users],
-        "group_ids": [_id_of("groups", one) for one in groups],
-        "virtual_user_ids": [str(one) for one in virtual_user_ids],
+        "user_ids": ids_of(users, "users", "USER"),
+        "group_ids": ids_of(groups, "groups", "GROUP"),
+        "virtual_user_ids": many(virtual_user_ids, "virtual_user_ids"),
     }
-
-
-def _id_of(what: str, one: Any) -> int:
-    found = as_id(one.id if isinstance(one, DomoEntity) else one)
-    if not isinstance(found, int):
-        raise InvalidInputError(f"{what}: {one!r} is neither one of Domo's objects nor an id")
-    return found

@@ -1,12 +1,15 @@
 """Roles, read-only."""
 
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from domokit.auth import Auth
 from domokit.entities.base import DomoEntity, api, as_id, as_int, as_text, as_time, class_for, entity
 from domokit.entities.listing import Listing, Pager
 from domokit.routes.product import roles as routes
+
+if TYPE_CHECKING:
+    from domokit.entities.users import DomoUser
 
 
 @entity
@@ -38,7 +41,7 @@ class DomoRole(DomoEntity):
         """Names of its grants. Source: GET /api/authorization/v1/roles/{role_id}/authorities"""
         return await routes.get_role_grants(self.auth, self.id)
 
-    async def get_members(self) -> Listing[Any]:
+    async def get_members(self) -> "Listing[DomoUser]":
         """Its users, with the few fields that this endpoint tells.
 
         Source: GET /api/authorization/v1/roles/{role_id}/users

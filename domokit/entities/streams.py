@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 
@@ -29,6 +29,9 @@ from domokit.routes.platform import streams as platform
 from domokit.routes.product import stream_uploads
 from domokit.routes.product import streams as product
 from domokit.transport import Content, Json, member, require_family
+
+if TYPE_CHECKING:
+    from domokit.entities.datasets import DomoDataset
 
 _streams = BothFamilies(product, platform)
 UPDATE_METHODS = ("REPLACE", "APPEND", "UPSERT")
@@ -155,7 +158,12 @@ class DomoStream(DomoEntity):
         """
         found = await _streams(auth).find_stream(auth, dataset_id)
         if found is None:
-            raise NotFoundError(f"no stream feeds DataSet {dataset_id}", asked="search of streams", status=200)
+            raise NotFoundError(
+                f"no stream feeds DataSet {dataset_id}",
+                asked="search of streams",
+                status=200,
+                hint="A DataSet that was created over the product API without a key has none.",
+            )
         return cls.from_json(auth, found)
 
     @classmethod
@@ -175,7 +183,7 @@ class DomoStream(DomoEntity):
             raise InvalidInputError("pass owner= or dataset_name=, one of the two: Domo takes one at a time")
         if dataset_name is not None:
             require_family(auth, "product", asked="search of streams by the name of their DataSet")
-        query = f"dataSource.name:{dataset_name}" if owner is None else f"dataSource.owner.id:{id_of(owner)}"
+        query = f"dataSource.name:{dataset_name}" if owner is None else f"dataSource.owner.id:{id_of(owner, "owner", "USER")}"
         return Pager.of_list(lambda: _streams(auth).search_streams(auth, query), lambda obj: cls.from_json(auth, obj))
 
     @classmethod
@@ -212,9 +220,11 @@ class DomoStream(DomoEntity):
         )
         return await cls.get_by_id(auth, member(made, "id"))
 
-    async def update(self, *, update_method: str, key_columns: list[str] | None = None) -> Self:
+    async def update(self, *, update_method: str, key_columns: Sequence[str] | None = None) -> Self:
         """Change how loads update the DataSet.
 
+        update_method:  REPLACE, APPEND or UPSERT.
+        key_columns:    what tells rows apart, for UPSERT; None leaves them as they are.
         Source: PUT /api/data/v1/streams/{stream_id}, PATCH /v1/streams/{stream_id}
         """
         keys = _checked(update_method, key_columns)
@@ -250,24 +260,24 @@ class DomoStream(DomoEntity):
         with unless_gone(missing_ok):
             await _streams(self.auth).delete_stream(self.auth, self.id)
 
-    async def get_dataset(self) -> Any:
-        """The `DomoDataset` that it feeds."""
+    async def get_dataset(self) -> "DomoDataset":
+        """The DataSet that it feeds."""
         return await class_for(self.auth, "DATA_SOURCE").get_by_id(self.auth, self.dataset_id)
 
-    def get_executions(self) -> Pager[Any]:
-        """Its executions, a pager of `DomoStreamExecution`.
+    def get_executions(self) -> Pager[DomoStreamExecution]:
+        """Its executions.
 
         Source: GET /api/data/v1/streams/{stream_id}/executions (the oldest first), GET /v1/streams/{id}/executions
         """
         listed = _streams(self.auth).list_executions
         return Pager(lambda offset, limit: listed(self.auth, self.id, offset, limit), self._execution, size=500)
 
-    async def get_execution(self, execution_id: int | str) -> Any:
-        """One `DomoStreamExecution`. Source: GET …/streams/{stream_id}/executions/{execution_id}"""
+    async def get_execution(self, execution_id: int | str) -> DomoStreamExecution:
+        """One of its executions. Source: GET …/streams/{stream_id}/executions/{execution_id}"""
         return self._execution(await _streams(self.auth).get_execution(self.auth, self.id, execution_id))
 
-    async def run(self, *, abort_running: bool = False) -> Any:
-        """Start an execution now, of its connector if it has one; the `DomoStreamExecution`.
+    async def run(self, *, abort_running: bool = False) -> DomoStreamExecution:
+        """Start an execution now, of its connector if it has one.
 
         abort_running:  stop one that runs already, which is refused otherwise.
         Source: POST …/streams/{stream_id}/executions
@@ -291,4 +301,4 @@ class DomoStream(DomoEntity):
 def _checked(update_method: str, key_columns: Any) -> list[str] | None:
     if update_method not in UPDATE_METHODS:  # Domo would take a misspelt one for REPLACE
         raise InvalidInputError(f"update_method cannot be {update_method!r}; use {', '.join(UPDATE_METHODS)}")
-    return None if key_columns is None else texts_of("key_columns", key_columns)
+    return None if key_columns is None else texts_of(key_columns, "key_columns")

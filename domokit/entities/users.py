@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from domokit.auth import Auth, Password, Secret
 from domokit.entities.base import (
@@ -32,6 +32,10 @@ from domokit.errors import (
 from domokit.routes.platform import users as platform
 from domokit.routes.product import users as product
 from domokit.transport import Json, require_family
+
+if TYPE_CHECKING:
+    from domokit.entities.access_tokens import DomoAccessToken
+    from domokit.entities.roles import DomoRole
 
 _users = BothFamilies(product, platform)
 _PAGE_SIZE = 500
@@ -195,7 +199,12 @@ class DomoUser(DomoEntity):
         hits = cls.search(auth, email=email)
         user = await hits.where(lambda user: (user.email or "").casefold() == email.casefold()).first()
         if user is None:
-            raise NotFoundError(f"there is no user with the address {email}", asked="search of users", status=200)
+            raise NotFoundError(
+                f"there is no user with the address {email}",
+                asked="search of users",
+                status=200,
+                hint="Check the address; people who left are not found by theirs.",
+            )
         return user
 
     @classmethod
@@ -322,15 +331,15 @@ class DomoUser(DomoEntity):
         password = Password(password)  # from here on no traceback shows it
         await product.set_password(self.auth, self.id, password)
 
-    async def get_role(self) -> Any:
-        """The user's role, a `DomoRole`."""
+    async def get_role(self) -> "DomoRole":
+        """The user's role."""
         require_family(self.auth, "product", asked="get_role")
         if self.role_id is None:
             await self.refresh()
         return await self.related("ROLE").get_by_id(self.auth, self.role_id)
 
-    def get_access_tokens(self) -> Any:
-        """The user's developer access tokens, a pager of `DomoAccessToken`."""
+    def get_access_tokens(self) -> "Pager[DomoAccessToken]":
+        """The user's developer access tokens."""
         return self.related("ACCESS_TOKEN").search(self.auth, owner_id=self.id)
 
     @classmethod

@@ -30,7 +30,11 @@ class Sandbox:
     instance:   the sub-domain that it answers to; a state file brings its own.
     users:      how many people the company has; the first is the administrator.
     state_file: where state is kept; read now if it exists, else made on first use. It holds secrets in
-                clear and is readable by its owner only. Raises StateFileError, if the file is unusable.
+                clear and is readable by its owner only. Raises StateFileError, if the file is unusable. The
+                rows of datasets lie beside it, in a folder whose name ends in .data and which goes with it.
+
+    What a client signs in with: `instance`, and `username` and `password` of the administrator, `access_token`, or
+    `client_id` and `client_secret`; `credentials()` has them all.
 
     Settings, to be changed at any time: `session_lifetime` and `oauth_lifetime` in seconds,
     `users_page_cap` and `search_page_cap` in rows (a larger `limit` is cut down to it), and
@@ -58,7 +62,8 @@ class Sandbox:
         self.state: State
         self.clock: Clock
         self._saving = threading.Lock()
-        if self.state_file is not None and self.state_file.exists():
+        is_new = self.state_file is None or not self.state_file.exists()
+        if self.state_file is not None and not is_new:
             self.state, offset, self._credentials = store.load(self.state_file)
             self.clock = Clock(offset)
         else:
@@ -67,6 +72,8 @@ class Sandbox:
         self.pending: list[IndexRequest] = [each for each in self.state.index_requests.values() if not each.done]
         folder = None if self.state_file is None else self.state_file.with_name(f"{self.state_file.name}.data")
         self.warehouse: Warehouse = Warehouse(self.state, folder)
+        if is_new:
+            self.warehouse.sweep(is_new=True)  # an earlier state, whose file is gone, may have left rows
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.base_url} users={len(self.state.users)}>"
@@ -75,6 +82,7 @@ class Sandbox:
 
     @property
     def instance(self) -> str:
+        """The sub-domain that it answers to."""
         return self.state.instance
 
     @property
@@ -89,22 +97,27 @@ class Sandbox:
 
     @property
     def username(self) -> str:
+        """The administrator's e-mail address."""
         return self.admin.email
 
     @property
     def password(self) -> str:
+        """The administrator's password, in clear."""
         return self.admin.password
 
     @property
     def access_token(self) -> str:
+        """A developer token of the administrator, in clear."""
         return self._credentials["access_token"]
 
     @property
     def client_id(self) -> str:
+        """The id of an API client with all scopes, owned by the administrator."""
         return self._credentials["client_id"]
 
     @property
     def client_secret(self) -> str:
+        """The API client's secret, in clear."""
         return self._credentials["client_secret"]
 
     def credentials(self) -> dict[str, str]:
@@ -119,8 +132,9 @@ class Sandbox:
         return Served(self, host, port)
 
     def open(self) -> None:
-        """Begin use: put down the state file, if there is to be one."""
+        """Begin use: put down the state file, if there is to be one, and remove rows that it does not know."""
         if self.state_file is not None:
+            self.warehouse.sweep()
             self.save()
 
     def close(self) -> None:

@@ -67,6 +67,17 @@ class Warehouse:
             for kind in (_EXPORTS, _SEEDING):
                 shutil.rmtree(self.folder / kind, ignore_errors=True)
 
+    def sweep(self, *, is_new: bool = False) -> None:
+        """Remove the files of what the state does not know, or of an earlier state (is_new): ids begin anew with it."""
+        if self._folder is None:
+            return
+        state = self._state
+        tables = {"versions": state.data_versions, "uploads": state.uploads, "seeding": {}, "exports": {}}
+        for kind, table in tables.items():
+            kept = set() if is_new else {str(number) for number in table}
+            for path in [one for one in (self._folder / kind).glob("*") if one.name not in kept]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     # in
 
     def put(self, upload: Upload, part: int, data: bytes, columns: Columns) -> int:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from domokit import _runtime
+from domokit import DomoDataset, _runtime
 from domokit.cli import connect
+from domokit.sandbox import Sandbox
+from domokit.testing import session_auth
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,47 @@ def test_the_lock_is_held_while_a_command_runs(embedded, state_file, monkeypatch
     monkeypatch.setattr(connect.Domo, "run", look_then_run)
     embedded("whoami")
     assert held == [True]
+
+
+def test_a_new_one_has_no_rows_of_the_one_before(embedded, state_file, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("order_id,qty\n" + "a,1\n" * 5)
+    embedded("data", "put", "Mine", str(rows), "--create")
+    embedded("data", "put", "Orders", str(rows))
+    folder = state_file.with_name("sandbox.json.data")
+    before = {path.name for path in (folder / "versions").iterdir()}
+    assert before
+    foreign = folder / "of-somebody-else"
+    foreign.mkdir()
+
+    def is_whole():
+        rows.write_text("order_id,qty\nb,2\n")
+        assert embedded("data", "put", "Mine", str(rows), "--create", "--json").json["action"] == "create"
+        assert embedded("data", "put", "Orders", str(rows), "--append", "--json").json["rows"] == 1
+        assert embedded("data", "get", "Mine").out == "order_id,qty\nb,2\n"
+        return len(embedded("data", "get", "Orders").out.splitlines()) == 1 + 250 + 1
+
+    embedded("whoami", "--fresh")
+    assert not [*(folder / "versions").iterdir()]
+    assert is_whole()
+    state_file.unlink()
+    assert is_whole()
+    assert foreign.is_dir()
+
+
+async def test_rows_that_the_state_does_not_know_are_removed(tmp_path):
+    path = tmp_path / "company.json"
+    async with Sandbox(state_file=path) as sandbox, session_auth(sandbox) as auth:
+        made = await DomoDataset.create(auth, "Mine", [{"a": 1}])
+    folder = tmp_path / "company.json.data"
+    (known,) = (folder / "versions").iterdir()
+    for kind in ("versions", "uploads"):
+        (folder / kind / "987").mkdir(parents=True)
+    (folder / "exports").mkdir(exist_ok=True)
+    (folder / "exports" / "left.csv").write_text("a\n1\n")
+    assert Sandbox(state_file=path).dataset_rows(made.id) == [(1,)]
+    assert (folder / "versions" / "987").exists()  # to look is not to use
+    async with Sandbox(state_file=path) as again:
+        assert again.dataset_rows(made.id) == [(1,)]
+    assert [*(folder / "versions").iterdir()] == [known]
+    assert not [*(folder / "uploads").iterdir(), *(folder / "exports").iterdir()]

@@ -11,7 +11,7 @@ import anyio
 import httpx
 import pytest
 
-from domokit import Column, DomoDataset, DomoStream, Schema, dry_run, entity, errors
+from domokit import Column, DomoDataset, DomoStream, DomoUser, Schema, dry_run, entity, errors
 from domokit.testing import oauth_client_auth, session_auth
 
 from .helpers import platform_wire, product_wire
@@ -66,10 +66,21 @@ async def test_listings(anyone, domo_sandbox):
     assert [one.name for one in await DomoDataset.search(anyone, name_contains="ORD")] == ["Orders"]
     assert await DomoDataset.search(anyone, name_contains="nothing like it") == []
     assert (await DomoDataset.get_by_name(anyone, "Orders")).id == seeded.id
-    with pytest.raises(errors.NotFoundError):
+    with pytest.raises(errors.NotFoundError, match="Check the name") as none:
         await DomoDataset.get_by_name(anyone, "orders")
+    assert "Check the id" not in str(none.value)
     with pytest.raises(errors.NotFoundError):
         await DomoDataset.get_by_id(anyone, "00000000-0000-4000-8000-000000000000")
+
+
+async def test_of_several_of_one_name_none_is_guessed(anyone, domo_sandbox):
+    twins = [await DomoDataset.create(anyone, name, [{"a": 1}]) for name in ("Twins", "Others")]
+    domo_sandbox.state.datasets[twins[1].id].name = "Twins"
+    for call in (DomoDataset.get_by_name(anyone, "Twins"), DomoDataset.upsert(anyone, "Twins", [{"a": 2}])):
+        with pytest.raises(errors.ConflictError, match="2 DataSets are named 'Twins'") as several:
+            await call
+        assert all(one.id in str(several.value) for one in twins)
+    assert [rows_in(domo_sandbox, one) for one in twins] == [[(1,)], [(1,)]]
 
 
 async def test_made_with_a_schema_alone(anyone, domo_sandbox):
@@ -91,6 +102,10 @@ async def test_made_with_a_schema_alone(anyone, domo_sandbox):
         ({"a": "LONG", "A": "LONG"}, "does not tell upper from lower"),
         ([{"name": "a"}], "is no column"),
         ({" ": "LONG"}, "no name"),
+        (Schema({"a": "BOOLEAN"}), "cannot be 'BOOLEAN'"),
+        ({"a": int}, "are texts"),
+        ("a LONG", "cannot be made of str"),
+        (5, "cannot be made of int"),
         (None, "pass data, or schema="),
     ],
 )
@@ -130,8 +145,9 @@ async def test_tags(admin, domo_sandbox):
     assert (await made.refresh()).tags == ["sales", "daily"]
     await made.set_tags([])
     assert (await made.refresh()).tags == []
-    with pytest.raises(errors.InvalidInputError):
-        await made.set_tags("sales")
+    for bad in ("sales", b"sales", None):
+        with pytest.raises(errors.InvalidInputError, match="tags is a list"):
+            await made.set_tags(bad)
 
 
 async def test_access(admin, domo_sandbox):
@@ -153,6 +169,25 @@ async def test_access(admin, domo_sandbox):
             await made.share(**bad)
     with pytest.raises(errors.InvalidInputError):
         await made.set_owner()
+
+
+async def test_one_person_is_a_list_of_one_and_a_text_is_none(admin, domo_sandbox):
+    made = await DomoDataset.create(admin, "Shared", schema={"a": "LONG"})
+    friend = await DomoUser.get_by_id(admin, domo_sandbox.add_user("Fay", "fay@example.com").id)
+    await made.share(users=friend)
+    assert domo_sandbox.state.datasets[made.id].shares[f"USER:{friend.id}"] == "CAN_VIEW"
+    before = len(domo_sandbox.requests)
+    for bad in ({"users": str(friend.id)}, {"groups": [friend]}, {"users": made}, {"users": [friend, None]}):
+        for call in (made.share, made.unshare):
+            with pytest.raises(errors.InvalidInputError, match=next(iter(bad))):
+                await call(**bad)
+    with pytest.raises(errors.InvalidInputError, match="version_ids is a list"):
+        await made.delete_versions("12")
+    with pytest.raises(errors.InvalidInputError, match="ids is a list"):
+        await DomoDataset.get_many(admin, made.id)
+    assert len(domo_sandbox.requests) == before
+    await made.unshare(users=friend.id)
+    assert len(await made.get_access()) == 1
 
 
 async def test_what_only_the_product_api_has_says_so(oauth, domo_sandbox):
@@ -247,6 +282,51 @@ async def test_upsert_by_name(anyone, domo_sandbox):
     assert (await again.get_schema()).names == ["a", "b"]
     assert rows_in(domo_sandbox, again) == [(2,)]
     assert again.description == "two"
+
+
+async def test_upsert_by_name_honours_the_key_or_refuses_it(anyone, domo_sandbox):
+    rows = [{"k": "a", "v": 1}, {"k": "b", "v": 2}]
+    made = await DomoDataset.upsert(anyone, "Keyed", rows, key=["k"])
+    before = len(domo_sandbox.requests)
+    await DomoDataset.upsert(anyone, "Keyed", rows, key=["k"])
+    sent = {(one.method, one.path.rpartition("/")[0]) for one in list(domo_sandbox.requests)[before:]}
+    assert not sent & {("PATCH", "/v1/streams"), ("PUT", "/api/data/v1/streams")}  # it has that key
+    assert (await made.get_stream()).key_columns == ["k"]
+    await DomoDataset.upsert(anyone, "Keyed", rows, key=["v"])
+    stream = await made.get_stream()
+    assert (stream.key_columns, stream.update_method) == (["v"], "UPSERT")
+    for key, said in (([], "some of the columns k, v"), (["x"], "some of the columns k, v"), ("k", "key is a list")):
+        with pytest.raises(errors.InvalidInputError, match=said):
+            await DomoDataset.upsert(anyone, "Keyed", [], key=key, description="not set")
+    await stream.delete()
+    with pytest.raises(errors.InvalidInputError, match="has no stream"):
+        await DomoDataset.upsert(anyone, "Keyed", [], key=["v"], description="not set")
+    assert len(rows_in(domo_sandbox, made)) == 2
+    assert not (await made.refresh()).description
+
+
+async def test_upsert_by_name_is_done_whole_or_not_at_all(anyone, domo_sandbox):
+    made = await DomoDataset.create(anyone, "Whole", [{"a": 1}], description="one")
+    wider = {"a": "LONG", "b": "DATE"}
+    bad = [{"a": 1, "b": date(2026, 1, 2)}, {"a": "x", "b": None}]
+    with pytest.raises(errors.InvalidDataError):
+        await DomoDataset.upsert(anyone, "Whole", bad, schema=wider, description="two")
+    with pytest.raises(errors.SchemaMismatchError):
+        await DomoDataset.upsert(anyone, "Whole", [{"c": 1}], schema=wider, description="two")
+    domo_sandbox.misbehave("status", status=403, path=".*/parts?/")
+    with pytest.raises(errors.UploadError):
+        await DomoDataset.upsert(anyone, "Whole", bad[:1], schema=wider, description="two")
+    with anyio.move_on_after(0.3) as scope:
+        stuck = domo_sandbox.misbehave("latency", seconds=60, path=".*/parts?/")
+        await DomoDataset.upsert(anyone, "Whole", bad[:1], schema=wider, description="two")
+    assert scope.cancelled_caught
+    assert stuck.hits
+    assert (await made.get_schema()).names == ["a"]
+    assert (await made.refresh()).description == "one"
+    assert rows_in(domo_sandbox, made) == [(1,)]
+    await DomoDataset.upsert(anyone, "Whole", bad[:1], schema=wider, description="two")
+    assert (await made.get_schema()).names == ["a", "b"]
+    assert rows_in(domo_sandbox, made) == [(1, date(2026, 1, 2))]
 
 
 async def test_partitions(admin, domo_sandbox):
@@ -563,6 +643,8 @@ async def test_streams(anyone, domo_sandbox):
     assert (await stream.update(update_method="APPEND")).update_method == "APPEND"
     with pytest.raises(errors.InvalidInputError):
         await stream.update(update_method="replace")
+    with pytest.raises(errors.InvalidInputError, match="key_columns is a list"):
+        await stream.update(update_method="UPSERT", key_columns="a")
     execution = await stream.run()
     assert (execution.state, execution.stream_id) == ("ACTIVE", stream.id)
     assert (await stream.get_execution(execution.id)) == execution
@@ -596,6 +678,11 @@ def test_a_schema_shows_itself():
     assert repr(schema) == "Schema(a LONG, b STRING)"
     assert "<td>a</td><td>LONG</td>" in schema._repr_html_()
     assert (len(schema), schema[0], schema.names) == (2, Column("a", "LONG"), ["a", "b"])
+    columns = [Column("a", "LONG"), Column("b", "STRING")]
+    objects = [{"name": "a", "type": "long"}, {"name": "b", "type": "STRING"}]
+    for made_of in ({"a": "LONG", "b": "string"}, columns, objects, schema):
+        assert Schema(made_of) == Schema(iter(Schema(made_of))) == Schema.of(made_of) == schema
+    assert Schema(Column("a", "LONG")) == Schema({"a": "LONG"})
     diff = schema.diff(Schema.of({"b": "DATE", "c": "LONG"}))
     assert str(diff) == "+ c LONG; - a LONG; ~ b STRING -> DATE"
     assert not schema.diff(Schema.of({"b": "STRING", "a": "LONG"}))

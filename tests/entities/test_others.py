@@ -375,3 +375,40 @@ async def test_revoking_a_client_is_refused_in_a_dry_run(admin, domo_sandbox):
         with pytest.raises(errors.DryRunRefused):
             await DomoApiClient.create(admin, name="etl", scopes=["data"])
     assert client.id in domo_sandbox.state.api_clients
+
+
+# -- in notebooks
+
+
+async def test_lists_of_anything_are_tables(admin, domo_sandbox):
+    made = await DomoDataset.create(admin, "<b>Shown</b>", [{"a": 1}])
+    access = await made.get_access()
+    html = access._repr_html_()
+    assert html.startswith("<table><tr><th>kind</th><th>id</th><th>name</th><th>level</th></tr><tr><td>USER</td>")
+    assert access.to_dicts()[0]["level"] == "OWNER"
+    assert "<th>recorded_at</th>" in (await made.get_versions())._repr_html_()
+    assert "UTC</td>" in (await made.get_versions())._repr_html_()
+    assert "&lt;b&gt;Shown" in (await DomoDataset.get_all(admin))._repr_html_()
+    assert Listing(["<i>", 5])._repr_html_() == (
+        "<table><tr><th>item</th></tr><tr><td>&#x27;&lt;i&gt;&#x27;</td></tr><tr><td>5</td></tr></table>"
+    )
+    assert Listing([made, 5])._repr_html_().count("<tr>") == 3  # of several kinds: each as it shows itself
+    assert Listing()._repr_html_() == "<pre>0 items</pre>"
+    assert "<caption>100 of 101</caption>" in Listing(range(101))._repr_html_()
+    partitions = await made.get_partitions()
+    assert isinstance(partitions, Listing)
+
+
+async def test_access_to_an_account_is_a_table(admin, domo_sandbox):
+    account = (await DomoAccount.get_all(admin))[0]
+    access = await account.get_access()
+    assert "<th>level</th>" in access._repr_html_()
+    for bad in ({"user_id": account}, {"group_id": "x"}, {}, {"user_id": 1, "group_id": 2}):
+        with pytest.raises(errors.InvalidInputError):
+            await account.share(**bad)
+
+
+async def test_a_pager_says_that_nothing_was_fetched(admin, domo_sandbox):
+    before = len(domo_sandbox.requests)
+    assert repr(DomoUser.get_all(admin)) == "<Pager, not fetched yet: await it, or async for>"
+    assert len(domo_sandbox.requests) == before

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domokit import AccessTokenAuth, DomoDataset, DomoPdpPolicy, RowFilter, errors
+from domokit import ALL_ROWS, AccessTokenAuth, DomoDataset, DomoGroup, DomoPdpPolicy, DomoUser, RowFilter, errors
 from domokit.testing import options_for
 
 ROWS = [{"region": region, "qty": n} for n, region in enumerate(("West", "East", "west", "North"))]
@@ -98,6 +98,70 @@ async def test_what_domo_would_refuse_is_refused(anyone, domo_sandbox, sales):
     assert len(domo_sandbox.requests) == before
     with pytest.raises(errors.BadRequestError):
         await DomoPdpPolicy.create(anyone, sales.id, name="x", filters=[RowFilter(column="nope", values=["x"])])
+
+
+@pytest.mark.parametrize("values", ["North", b"North", (), [], None])
+def test_a_filter_takes_no_text_for_its_letters(values):
+    for is_not in (False, True):
+        with pytest.raises(errors.InvalidInputError, match="values"):
+            RowFilter(column="region", values=values, is_not=is_not)
+
+
+def test_a_filter_takes_one_value_or_several():
+    assert RowFilter(column="qty", values=5).values == ("5",)
+    assert RowFilter(column="qty", values=(n for n in (1, 2))).values == ("1", "2")
+
+
+async def test_all_rows_are_shown_by_name_only(anyone, domo_sandbox, sales, reader):
+    await sales.set_pdp(enabled=True)
+    assert await seen(reader, sales) == []
+    before = len(domo_sandbox.requests)
+    for filters in ([], (), iter(())):
+        with pytest.raises(errors.InvalidInputError, match=r"all rows.*filters=ALL_ROWS"):
+            await DomoPdpPolicy.create(anyone, sales.id, name="x", filters=filters, users=[reader.person.id])
+    assert len(domo_sandbox.requests) == before
+    policy = await DomoPdpPolicy.create(anyone, sales.id, name="x", filters=ALL_ROWS, users=[reader.person.id])
+    assert policy.filters == ()
+    assert len(await seen(reader, sales)) == 4
+    assert (await policy.update(name="Everything")).filters == ()
+    assert len(await seen(reader, sales)) == 4
+    await policy.update(filters=RowFilter(column="region", values=["West"]))
+    assert await seen(reader, sales) == ["West"]
+    with pytest.raises(errors.InvalidInputError, match="filters=ALL_ROWS"):
+        await policy.update(filters=[])
+    with pytest.raises(errors.InvalidInputError, match="RowFilter objects, not dict"):
+        await policy.update(filters=[{"column": "region", "values": ["West"]}])
+    assert await seen(reader, sales) == ["West"]
+
+
+async def test_filters_that_an_answer_did_not_tell_are_not_taken_away(anyone, sales, reader):
+    west = [RowFilter(column="region", values=["West"])]
+    policy = await DomoPdpPolicy.create(anyone, sales.id, name="w", filters=west, users=[reader.person.id])
+    await sales.set_pdp(enabled=True)
+    bare = DomoPdpPolicy.from_json(anyone, {"id": policy.id, "name": "w", "dataSourceId": sales.id})
+    assert bare.filters == ()
+    assert (await bare.update(name="W")).filters == tuple(west)
+    assert await seen(reader, sales) == ["West"]
+
+
+async def test_people_are_entities_or_ids(anyone, domo_sandbox, sales, reader):
+    person = await DomoUser.get_by_id(anyone, reader.person.id)
+    team = await DomoGroup.get_by_id(anyone, domo_sandbox.add_group("Team").id)
+    west = [RowFilter(column="region", values=["West"])]
+    policy = await DomoPdpPolicy.create(anyone, sales.id, name="w", filters=west, users=person, groups=[team])
+    assert (policy.user_ids, policy.group_ids) == ((person.id,), (team.id,))
+    before = len(domo_sandbox.requests)
+    for people in (
+        {"users": str(person.id)},
+        {"users": team},
+        {"groups": [person]},
+        {"users": [None]},
+        {"users": [2.5]},
+        {"virtual_user_ids": "abc"},
+    ):
+        with pytest.raises(errors.InvalidInputError, match=next(iter(people))):
+            await policy.update(**people)
+    assert len(domo_sandbox.requests) == before
 
 
 async def test_ids_of_policies_count_within_their_dataset(admin):
