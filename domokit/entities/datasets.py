@@ -25,8 +25,7 @@ from domokit.entities.base import (
     class_for,
     entity,
     given,
-    id_of,
-    ids_of,
+    many,
     texts_of,
     unless_gone,
 )
@@ -44,6 +43,7 @@ from domokit.routes.product import uploads
 from domokit.transport import Json, require_family
 
 if TYPE_CHECKING:
+    from domokit.bulk.rows import Rows
     from domokit.bulk.upload import UploadResult
     from domokit.bulk.writing import WriteOptions
     from domokit.entities.pdp_policies import DomoPdpPolicy
@@ -514,12 +514,13 @@ class DomoDataset(RowsOut, DatasetSearch, DatasetTies, DatasetsTogether):
 
     async def delete_versions(self, version_ids: Sequence[int]) -> None:
         """Drop loads for good, with their rows. Source: DELETE …/datasources/{dataset_id}/dataversions (product API)"""
-        await product.delete_versions(self.auth, self.id, [_version_id(one) for one in many(version_ids, "version_ids")])
+        await product.delete_versions(
+            self.auth, self.id, [_version_id(one) for one in many(version_ids, "version_ids")]
+        )
 
     async def get_stream(self) -> "DomoStream":
         """The stream that feeds it. Raises: NotFoundError."""
         return await class_for(self.auth, "STREAM").get_by_dataset(self.auth, self.id)
-
 
     def read_version(self, version_id: "int | DataVersion") -> "Rows":
         """The rows of one load, of those that `get_versions()` gives; the same exits as `read()`.

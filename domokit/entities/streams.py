@@ -183,7 +183,11 @@ class DomoStream(DomoEntity):
             raise InvalidInputError("pass owner= or dataset_name=, one of the two: Domo takes one at a time")
         if dataset_name is not None:
             require_family(auth, "product", asked="search of streams by the name of their DataSet")
-        query = f"dataSource.name:{dataset_name}" if owner is None else f"dataSource.owner.id:{id_of(owner, "owner", "USER")}"
+        query = (
+            f"dataSource.name:{dataset_name}"
+            if owner is None
+            else f"dataSource.owner.id:{id_of(owner, 'owner', 'USER')}"
+        )
         return Pager.of_list(lambda: _streams(auth).search_streams(auth, query), lambda obj: cls.from_json(auth, obj))
 
     @classmethod

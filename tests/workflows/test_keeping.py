@@ -205,7 +205,7 @@ def broken(world, tmp_path):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # what takes long runs in event loops of its own anyhow
 async def test_of_200_credentials_only_those_fail_that_must(world, time, server, sandbox, broken, looks, anyio_backend):
-    """Two providers and two stores are down, the clock is stepped by an hour, and the keeper is told to stop in mid-renewal."""
+    """Two providers and two stores are down, the clock is stepped by an hour, and it is told to stop in mid-renewal."""
     with OAuthServer(lifetime=LIFETIME) as failing, OAuthServer(lifetime=LIFETIME) as hanging:
         good = [f"good{number}" for number in range(150)]
         for part in range(5):
