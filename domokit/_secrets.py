@@ -55,7 +55,7 @@ class Secret:
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits of the SHA-256: tells two tokens apart without showing either."""
-        return sha256(self.__value.encode()).hexdigest()[:12]
+        return sha256(self.__value.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
     def hide_in(self, text: str) -> str:
         """`text` with this secret masked wherever it stands: as it is, in a URL, or in JSON."""
@@ -79,7 +79,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self.__value.encode(), other.__value.encode())
+        mine, theirs = (one.__value.encode("utf-8", "surrogatepass") for one in (self, other))
+        return hmac.compare_digest(mine, theirs)
 
     def __hash__(self) -> int:
         return hash((Secret, self.__value))

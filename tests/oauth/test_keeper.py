@@ -57,7 +57,7 @@ from .helpers import (
 @pytest.fixture(autouse=True)
 def _quick_and_apart(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr("domokit.oauth.renewal._SAVES", (0.0, 0.01, 0.02, 0.03))
+    monkeypatch.setattr("domokit.oauth.journal._SAVES", (0.0, 0.01, 0.02, 0.03))
 
 
 # -- when it renews
