@@ -8,21 +8,23 @@ the old one would be presented again, and providers that see one twice revoke al
 import json
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import attrs
 
 from domokit._runtime import state_directory, utc_now
 from domokit._secrets import Secret
-from domokit.errors import StoreBusyError, StoreError
+from domokit.errors import StoreError
 from domokit.stores.file import FileStore
+from domokit.stores.guarded import Guarded
 from domokit.stores.locks import who
 
 log: logging.Logger = logging.getLogger("domokit.oauth")
 
 _KEPT = timedelta(days=400)  # longer than refresh tokens live that are issued by hand
-_warned: set[str] = set()
+_PATIENCE = 10.0  # seconds to wait for another who presents the same refresh token
+_warned: list[str] = []  # what has been said, once in a process
 
 
 @attrs.frozen(kw_only=True)
@@ -55,23 +57,16 @@ class Ledger:
 
     @asynccontextmanager
     async def holding(self, refresh: Secret) -> AsyncGenerator[None, None]:
-        """Around presenting a refresh token that was handed over: it may have been handed to several keepers.
+        """Around presenting a refresh token that was handed over: it may be in other stores as well.
 
-        Raises: StoreBusyError, if another holds it for too long.
+        Who hangs with it does not keep others from it for long: in one store its lock is what counts.
         """
-        try:
-            lock = _file().lock(refresh.fingerprint)
-            await lock.__aenter__()
-        except StoreBusyError:
-            raise
-        except StoreError as error:
-            _warn(error)
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(_file().lock(refresh.fingerprint, timeout=_PATIENCE))
+            except StoreError as error:
+                _warn(error)
             yield
-            return
-        try:
-            yield
-        finally:
-            await lock.__aexit__(None, None, None)
 
     async def note(self, refresh: Secret, *, key: str, store: str) -> None:
         """Note that a refresh token was replaced just now."""
@@ -86,15 +81,15 @@ class Ledger:
             _warn(error)
 
 
-def _file() -> FileStore:
-    """Found anew each time, as are the rescue files: whoever becomes another user has another one."""
+def _file() -> Guarded:
+    """Found anew each time: whoever becomes another user has another one."""
     try:
-        return FileStore(state_directory() / "replaced-refresh-tokens.json")
+        return Guarded(FileStore(state_directory() / "replaced-refresh-tokens.json"))
     except RuntimeError:
         raise StoreError("this user has no home directory") from None
 
 
-async def _prune(file: FileStore) -> None:
+async def _prune(file: Guarded) -> None:
     oldest = utc_now() - _KEPT
     for name in await file.keys():
         stored = await file.load(name)
@@ -113,6 +108,6 @@ def _decoded(text: Secret) -> Replaced | None:
 
 
 def _warn(error: StoreError) -> None:
-    if error.message not in _warned:
-        _warned.add(error.message)
-        log.warning("it cannot be noted which refresh tokens were replaced: %s", error)
+    if not _warned:
+        _warned.append(error.message)
+        log.warning("whether refresh tokens were replaced can be neither looked up nor noted: %s", error.message)

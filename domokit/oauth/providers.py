@@ -101,7 +101,8 @@ def alteryx(
     access_token = None if access_token is None else Secret(access_token)
     refresh_token = None if refresh_token is None else Secret(refresh_token)
     if issuer is not None:
-        _checked_issuer(issuer, "issuer")
+        checked_endpoint(issuer, "issuer")
+        _check_issuer(issuer, "issuer")
     if access_token is not None:
         told = _issuer_of(access_token)
         if (issuer is not None and told.rstrip("/") != issuer.rstrip("/")) or (
@@ -111,6 +112,7 @@ def alteryx(
                 f"access_token: it was issued by {told[:80]!r}, where no credentials of yours belong",
                 hint="Pass issuer= if that is right.",
             )
+        _check_issuer(told, "access_token: iss")
         issuer = told
     issuer = (issuer or ALTERYX_ISSUER).rstrip("/")
     # The client id stays out of the key and is kept with the token: without the first access token nobody knows it.
@@ -128,12 +130,12 @@ def _issuer_of(access_token: Secret) -> str:
             raise InvalidInputError(f"access_token: its payload tells no {name}")
     if not checked_client_id(payload["client_id"], "access_token: its client_id").isascii():
         raise InvalidInputError("access_token: its client_id is not ASCII: was it cut off or mended?")
-    _checked_issuer(payload["iss"], "access_token: its iss")
+    checked_endpoint(payload["iss"], "access_token: iss")
     return payload["iss"]
 
 
-def _checked_issuer(issuer: str, field: str) -> None:
-    checked_endpoint(issuer, field)
+def _check_issuer(issuer: str, field: str) -> None:
+    """Raises: InvalidInputError for an address to which '/token' cannot be added."""
     if "?" in issuer or {".", ".."} & set(issuer.split("/")):
         raise InvalidInputError(f"{field} is no issuer: an address without a query, and without dots between slashes")
 

@@ -64,13 +64,13 @@ class Seeds(Journal):
         """Raises: InvalidInputError, if it is somebody else's than what the record holds."""
         if (grant := self.new_seed()) is None or (seed := grant.refresh_token) is None:
             return
+        self._check_owner(grant)
         self.refusal = await self._refusal(seed)
         if self.refusal is not None:
             # Not stored, unless another grant brings a token: what was lost may come back.
             self.record.take(seed)
             self.record.bury(seed)
             return
-        self._check_owner(grant)
         self.hold_seed(seed, grant.access_token, grant.expires_at)
         await self.save()
 
@@ -183,6 +183,7 @@ class Seeds(Journal):
         for claim in _OWNERS:
             old, new = known.get(claim), told.get(claim)
             if isinstance(old, str) and isinstance(new, str) and old != new:
+                self.record = TokenRecord()  # nobody here is served with what is another's
                 raise InvalidInputError(
                     f"access_token: its {claim} is {new[:60]!r}, and the store holds a token of {old[:60]!r} here",
                     hint="Give user= to tell them apart, or keep each in a store of its own.",
