@@ -110,6 +110,7 @@ class Renewal(Seeds):
                 return token
             if self.hopeless is not None and self.hopeless[1] == self.version:
                 raise self.hopeless[0].with_traceback(None)  # which would grow each time
+            await self.store.prove_sealing(self.key)  # a key that is none is told before anybody signs in
             return await self.climb()
 
     # -- what is there

@@ -10,7 +10,8 @@ import attrs
 
 from domokit._secrets import Secret, forget_frames, scrub
 from domokit.errors import InvalidInputError, StoreError, StoreUnavailableError
-from domokit.stores.base import LOCK_TIMEOUT, RESERVED, Reach, Stored, StoreLock, TokenStore
+from domokit.stores.base import LOCK_TIMEOUT, RESERVED, Reach, Stored, StoreLock, TokenStore, prove_sealing
+from domokit.stores.threads import in_thread
 
 log: logging.Logger = logging.getLogger("domokit.stores")
 
@@ -43,6 +44,11 @@ class Guarded:
     async def keys(self) -> list[str]:
         with _as_store_error(self.store):
             return await self.store.keys()
+
+    async def prove_sealing(self, key: str) -> None:
+        """Raises: StoreError, if the store has an encryption, and that fails."""
+        with _as_store_error(self.store):
+            await in_thread(prove_sealing, getattr(self.store, "encryption", None), key)
 
     def lock(self, key: str, *, timeout: float = LOCK_TIMEOUT) -> AbstractAsyncContextManager[StoreLock]:
         with _as_store_error(self.store):
