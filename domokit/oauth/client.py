@@ -52,7 +52,7 @@ def checked_endpoint(url: str, field: str) -> str:
         raise InvalidInputError(f"{field}: plain http is accepted for this machine (loopback) only: use https")
     if parsed.userinfo or parsed.fragment:
         raise InvalidInputError(f"{field} has a user or a fragment in it; it is just the address")
-    if not 0 < (parsed.port or 443) <= 65535 or "" in parsed.host.rstrip(".").split("."):
+    if not 0 < (parsed.port or 443) <= 65535 or "" in parsed.host.removesuffix(".").split("."):
         raise InvalidInputError(f"{field}: there can be no such host or port")
     for name in parsed.params:
         if is_secret_name(name):

@@ -65,8 +65,9 @@ def die():
 class Watching:
     """Made a base of a store: remembers what was last read or written, and dies at one of the writes of a renewal.
 
-    Those are 'change' (that the password is being changed), 'note' (that a refresh token is being spent), 'answer' (as it came) and 'token' (what came of it). It
-    dies 'before' it, with 'half' of the new file written, before its 'replace', just after ('replaced'), or 'after'.
+    Those are 'change' (that the password is being changed), 'note' (that a refresh token is being spent), 'answer' (as
+    it came) and 'token' (what came of it). It dies 'before' it, with 'half' of the new file written, before its
+    'replace', just after ('replaced'), or 'after'.
     """
 
     def __init__(self, *args, die_at=None, stop_at=None, patience=None, **options):

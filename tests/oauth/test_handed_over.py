@@ -170,9 +170,7 @@ async def test_the_next_grant_has_its_turn(server, clock):
 async def test_a_password_that_is_for_the_first_token_only_is_not_used(server, clock):
     grant = seed(server)
     await begin(server, clock, grant, MemoryStore())
-    await assert_refused(
-        server, keeper_for(server, grant, PasswordGrant(USER, PASSWORD, fallback=False), clock=clock)
-    )
+    await assert_refused(server, keeper_for(server, grant, PasswordGrant(USER, PASSWORD, fallback=False), clock=clock))
 
 
 async def test_over_a_token_that_lives(server, clock):

@@ -9,8 +9,8 @@ import pytest
 
 from domokit import ClientOptions
 from domokit.errors import (
-    DomoError,
     ConnectionFailedError,
+    DomoError,
     GrantDeadError,
     InvalidCredentialsError,
     MissingCredentialError,
