@@ -31,6 +31,10 @@ _SECRET_IN_TEXT = re.compile(r'("[^"]*' + _NAME + r'"\s*:\s*")((?:[^"\\]|\\.)*)'
 _SECRET_IN_FORM = re.compile(r"(\b[\w-]*" + _NAME + r"=)([^&\s]+)", re.IGNORECASE)
 
 
+def _quoted(text: str) -> str:
+    return quote(text, safe="", errors="surrogatepass")  # half a surrogate pair, too: JSON can bring one
+
+
 class Secret:
     """A text that shows itself as `Secret(***)` in repr, str, format, logs and tracebacks.
 
@@ -45,7 +49,7 @@ class Secret:
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  (callers without a checker)
             raise TypeError(f"a secret is text, not {type(text).__name__}")
         self.__value = text
-        self.__forms = (text,) if _PLAIN.fullmatch(text) else (text, quote(text, safe=""), json.dumps(text)[1:-1])
+        self.__forms = (text,) if _PLAIN.fullmatch(text) else (text, _quoted(text), json.dumps(text)[1:-1])
         Secret._live[id(self)] = self
 
     def reveal(self) -> str:
@@ -55,7 +59,7 @@ class Secret:
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits of the SHA-256: tells two tokens apart without showing either."""
-        return sha256(self.__value.encode()).hexdigest()[:12]
+        return sha256(self.__value.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
     def hide_in(self, text: str) -> str:
         """`text` with this secret masked wherever it stands: as it is, in a URL, or in JSON."""
@@ -79,7 +83,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self.__value.encode(), other.__value.encode())
+        mine, theirs = (one.__value.encode("utf-8", "surrogatepass") for one in (self, other))
+        return hmac.compare_digest(mine, theirs)
 
     def __hash__(self) -> int:
         return hash((Secret, self.__value))

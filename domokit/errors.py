@@ -12,7 +12,7 @@
     ├── ConnectionFailedError        no answer, and nothing was done
     │   └── RequestTimeoutError      the same, because time ran out
     ├── OutcomeUnknown               no answer, and the other side may have acted
-    │   └── RefreshTokenLost         its successor was in an answer that never came; a human must issue a new one
+    │   └── RefreshTokenLost         its successor never came, or is in no store; a human must see to it
     ├── StoreError                   a place where tokens are kept failed
     │   ├── StoreUnavailableError    it cannot be reached, read or written now
     │   ├── StoreBusyError           another holds its lock for too long
@@ -213,7 +213,10 @@ class OutcomeUnknown(DomoError):
 
 
 class RefreshTokenLost(OutcomeUnknown):
-    """The answer to a refresh was lost and with it the new refresh token; the old one is refused now."""
+    """The new refresh token is lost: the answer with it never came, or the record of it is not there any more.
+
+    The old one is refused, or is not presented: a provider that sees one twice revokes all that came of it.
+    """
 
     hint = "Issue a new token where you got the first one, and give it to the keeper."
     needs_human = True
@@ -612,7 +615,7 @@ def _facts(response: httpx.Response) -> dict[str, Any]:
     body: Any
     try:
         body = mask(json.loads(response.content))
-    except ValueError:
+    except (ValueError, RecursionError):
         body = scrub(response.text[:500])
     message = request_id = None
     if isinstance(body, dict):

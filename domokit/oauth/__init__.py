@@ -5,7 +5,8 @@ from domokit.oauth.bearer import BearerAuth
 from domokit.oauth.client import OAuthClient
 from domokit.oauth.events import EventKind, TokenEvent
 from domokit.oauth.grants import AskGrant, ClientCredentialsGrant, Grant, PasswordGrant, RefreshGrant
-from domokit.oauth.keeper import KeeperStatus, TokenKeeper
+from domokit.oauth.keeper import TokenKeeper
+from domokit.oauth.status import KeeperStatus
 from domokit.oauth.token import OAuthToken, read_token_file
 
 __all__ = [

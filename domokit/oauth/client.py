@@ -14,7 +14,7 @@ import attrs
 import httpx
 
 from domokit._runtime import steady
-from domokit._secrets import Password, Secret, wrap_secrets
+from domokit._secrets import Password, Secret, is_secret_name, wrap_secrets
 from domokit.connection.exchange import Connection
 from domokit.connection.options import ClientOptions, is_loopback
 from domokit.errors import (
@@ -52,7 +52,19 @@ def checked_endpoint(url: str, field: str) -> str:
         raise InvalidInputError(f"{field}: plain http is accepted for this machine (loopback) only: use https")
     if parsed.userinfo or parsed.fragment:
         raise InvalidInputError(f"{field} has a user or a fragment in it; it is just the address")
+    if not 0 < (parsed.port or 443) <= 65535 or "" in parsed.host.removesuffix(".").split("."):
+        raise InvalidInputError(f"{field}: there can be no such host or port")
+    for name in parsed.params:
+        if is_secret_name(name):
+            raise InvalidInputError(f"{field}: its query has {name[:60]!r} in it; what is secret does not belong there")
     return str(parsed)
+
+
+def checked_client_id(client_id: str, field: str) -> str:
+    """A client id that can be sent. Raises: InvalidInputError, naming the field."""
+    if not client_id.isprintable() or client_id != client_id.strip():
+        raise InvalidInputError(f"{field} is no client id: printable text in one line, without spaces around it")
+    return client_id
 
 
 def joined_scope(scope: str | Iterable[str] | None, field: str = "scope") -> str | None:
@@ -119,6 +131,8 @@ class OAuthClient:
         options: ClientOptions | None = None,
     ) -> None:
         client_secret = None if client_secret is None else Password(client_secret)
+        if client_secret is not None and not _is_sendable(client_secret):
+            raise InvalidInputError("client_secret: it is no text that can be sent")
         if client_auth not in get_args(ClientAuth):
             raise InvalidInputError(f"client_auth is one of {', '.join(get_args(ClientAuth))}, not {client_auth!r}")
         self.token_url = checked_endpoint(token_url, "token_url")
@@ -136,7 +150,7 @@ class OAuthClient:
             )
         if client_auth == "basic-raw" and ":" in (client_id or ""):
             raise InvalidInputError("client_id has a ':' in it, which raw Basic cannot carry; use client_auth='basic'")
-        self.client_id = client_id
+        self.client_id = client_id and checked_client_id(client_id, "client_id")
         self.client_auth = client_auth
         self.scope: str | None = joined_scope(scope)
         self.issuer = issuer
@@ -180,21 +194,32 @@ class OAuthClient:
         url = httpx.URL(self.token_url)
         return Connection(self.options, f"{url.scheme}://{url.netloc.decode()}")
 
+    def request(
+        self, connection: Connection, form: Mapping[str, str | Secret], *, client_id: str | None = None
+    ) -> httpx.Request:
+        """What to ask with.
+
+        client_id:  where the client has none of its own.
+        Raises: InvalidInputError, if there is something in it that cannot be sent.
+        """
+        for name, value in form.items():
+            if not _is_sendable(value):
+                raise InvalidInputError(f"{name}: it is no text that can be sent (half of a surrogate pair is in it)")
+        client_id = checked_client_id(client_id or self.client_id or "", "client_id")
+        return self._request(connection, self.token_url, form, client_id)
+
     async def ask(
         self,
         connection: Connection,
-        form: Mapping[str, str | Secret],
+        request: httpx.Request,
         *,
-        client_id: str | None = None,
         total: float = REQUEST_TIMEOUT,
     ) -> Outcome:
-        """Ask for a token, once.
+        """Ask for a token, once, by what `request` has made.
 
-        client_id:  where the client has none of its own.
-        total:      seconds for all of it.
+        total:  seconds for all of it.
         """
         asked_at, began = self.now(), steady()
-        request = self._request(connection, self.token_url, form, client_id or self.client_id)
         reply = await connection.send_once(request, asked=self.asked, total=total)
         if reply.response is None:
             assert reply.lost is not None
@@ -263,9 +288,17 @@ def decoded_answer(body: Secret) -> dict[str, Any] | None:
     """The members of a token endpoint's answer, secrets as `Secret`; None if it is no JSON object."""
     try:
         answer = json.loads(body.reveal().removeprefix("\ufeff"))
-    except ValueError:
+        return wrap_secrets(answer) if isinstance(answer, dict) else None
+    except (ValueError, RecursionError):
         return None
-    return wrap_secrets(answer) if isinstance(answer, dict) else None
+
+
+def _is_sendable(value: str | Secret) -> bool:
+    try:
+        (value.reveal() if isinstance(value, Secret) else value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_success(response: httpx.Response) -> bool:

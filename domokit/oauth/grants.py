@@ -15,14 +15,23 @@ Params = Mapping[str, str | Secret]
 class Grant(ABC):
     """One way to a token.
 
-    name:     the grant type, as events and logs name it.
-    spends:   whether asking uses something up, so that a lost answer must not be asked for again.
+    name:        the grant type, as events and logs name it.
+    spends:      whether asking uses something up, so that a lost answer must not be asked for again.
+    own_fields:  form fields that `params` cannot bring.
     """
 
     name: ClassVar[str]
     spends: ClassVar[bool] = False
+    own_fields: ClassVar[frozenset[str]] = frozenset(
+        {"grant_type", "refresh_token", "password", "newPassword", "client_id", "client_secret", "scope"}
+    )
 
     def __init__(self, params: Params | None) -> None:
+        if taken := sorted(self.own_fields & set(params or ())):
+            raise InvalidInputError(
+                f"{type(self).__name__}: params: {taken[0]} is a field that is filled in by itself",
+                hint="Give it where it belongs: to the OAuthClient, or to the grant by its own argument.",
+            )
         self.params: dict[str, Secret | str] = {
             key: value if isinstance(value, Secret) else str(value) for key, value in (params or {}).items()
         }
@@ -59,6 +68,7 @@ class PasswordGrant(Grant):
     """
 
     name: ClassVar[str] = "password"
+    own_fields: ClassVar[frozenset[str]] = Grant.own_fields | {"username"}
     username: str = ""
 
     def __init__(

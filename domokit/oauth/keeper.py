@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import uniform
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, cast
@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 import anyio
 import attrs
+import httpx
 
 from domokit._runtime import Errand, state_directory, steady
 from domokit._secrets import Password, Secret
@@ -28,12 +29,15 @@ from domokit.errors import (
 from domokit.oauth.bearer import BearerAuth
 from domokit.oauth.client import OAuthClient
 from domokit.oauth.events import EventKind, TokenEvent
-from domokit.oauth.grants import Grant, PasswordGrant
+from domokit.oauth.grants import ClientCredentialsGrant, Grant, PasswordGrant, RefreshGrant
+from domokit.oauth.ledger import Ledger
 from domokit.oauth.record import TokenRecord
 from domokit.oauth.renewal import Renewal, early
+from domokit.oauth.status import KeeperStatus, status_of
 from domokit.oauth.token import OAuthToken
 from domokit.stores.base import TokenStore
 from domokit.stores.file import FileStore
+from domokit.stores.guarded import Guarded
 from domokit.stores.memory import MemoryStore
 
 T = TypeVar("T")
@@ -44,7 +48,7 @@ _BACK_OFF = (0.5, 60.0)  # seconds: the first wait after a failed renewal, and t
 _LOOK_AGAIN = 15.0  # seconds between looks into the store after a failure that somebody must mend
 _UNSAVED_AGAIN = 5.0  # seconds until what could not be stored is tried again
 _DENIED_AGAIN = 5.0  # seconds in which a token that came for a denied one is not replaced if it is denied, too
-_RESOURCES = ("audience", "resource")  # form fields that tell what a token is for
+_ASIDE = ("username", "takeExclusiveSignOnControl")  # form fields that do not tell what a token is for
 
 _keepers: "WeakSet[TokenKeeper]" = WeakSet()
 
@@ -56,24 +60,6 @@ class _Held:
     token: OAuthToken
     soft: float
     hard: float
-
-
-@attrs.frozen(kw_only=True)
-class KeeperStatus:
-    """What a store holds about a credential; no secret among it.
-
-    state:  'empty', 'fresh', 'expired', 'in doubt' (a refresh whose answer never came) or 'dead' (its refresh token
-            was refused).
-    """
-
-    key: str
-    name: str
-    state: str
-    fingerprint: str | None = None
-    obtained_at: datetime | None = None
-    expires_at: datetime | None = None
-    refresh_expires_at: datetime | None = None
-    scope: str | None = None
 
 
 class TokenKeeper:
@@ -96,6 +82,9 @@ class TokenKeeper:
     on_event:  called with each `TokenEvent`, in the thread that renews; it must be quick and is not awaited.
     rescue:    a second place for a new token if the store fails just after it was received; by default a file in
                the user's state directory, sealed as the store's own.
+
+    A refresh token that was handed over in a grant and has been replaced since is presented no more, even if the
+    store has lost its successor: that is noted in the user's state directory as well.
 
     A renewal runs in a thread of its own, so whoever waits for it may be cancelled at any time, and it is finished
     and stored all the same. A token is renewed in the background when a fifth of its life is left (at most five
@@ -126,7 +115,8 @@ class TokenKeeper:
         self.grants: tuple[Grant, ...] = tuple(grants)
         self.store: TokenStore = store if store is not None else MemoryStore()
         self.user: str = user or next((grant.username for grant in grants if isinstance(grant, PasswordGrant)), "")
-        named = [item for grant in grants for item in grant.params.items() if item[0] in _RESOURCES]
+        _check_ladder(client, self.grants)
+        named = [item for grant in grants for item in grant.params.items() if item[0] not in _ASIDE]
         self.key: str = client.key(self.user, [(name, value) for name, value in named if isinstance(value, str)])
         self.name = name or f"{self.user or client.client_id or 'token'} at {client.asked.partition(' ')[2]}"
         self.counters: Counter[str] = Counter()
@@ -138,6 +128,7 @@ class TokenKeeper:
         self._failure: Exception | None = None
         self._hopeless: tuple[DomoError, str | None] | None = None  # and the version of the record that it is about
         self._failures = 0
+        self._insists = False  # what the next renewal is to do
         self._not_before = 0.0  # on the steady clock
         self._denied: tuple[Secret, float] | None = None
         self._guard = threading.Lock()  # held for moments only, never while anything is awaited
@@ -168,15 +159,19 @@ class TokenKeeper:
             return held.token
         return None
 
-    async def renew(self, refused: OAuthToken | None = None) -> OAuthToken:
+    async def renew(self, refused: OAuthToken | None = None, *, insist: bool = True) -> OAuthToken:
         """Another token than the one at hand (or than `refused`, by an API), now; also where an earlier failure says
         to wait.
 
         If another process has renewed it already, its token comes back, without a request.
+
+        insist:  whether somebody wants it who knows better, so that even a password that was refused as wrong is
+                 presented once more. Whatever calls this again and again says False, or the account gets locked.
         """
         held = self._held
         self._failure = self._hopeless = None
         self._not_before = 0.0
+        self._insists = insist
         if refused is not None:
             return await self._renewed(refused.access_token, is_denied=True)
         return await self._renewed(held and held.token.access_token)
@@ -236,6 +231,10 @@ class TokenKeeper:
 
     async def adopt(self, token: OAuthToken) -> None:
         """Go on with a token that somebody brings, such as `read_token_file(path)`, instead of what the store holds."""
+        if not isinstance(token, OAuthToken):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInputError(
+                f"adopt: {type(token).__name__} is no OAuthToken", hint="read_token_file(path) reads one."
+            )
         await self._do(lambda: self._adopted(token))
 
     async def change_password(self, new: str | Secret) -> OAuthToken:
@@ -243,37 +242,20 @@ class TokenKeeper:
 
         The store has the new password from then on, and every keeper that shares it uses that. Killed in between, a
         keeper finds out at the next sign-in which of both holds.
-        Raises: InvalidCredentialsError if the present one is wrong; GrantRefusedError if the new one is not accepted;
-        OutcomeUnknown.
+        Raises: InvalidInputError if it is the present one; InvalidCredentialsError if that one is wrong;
+        GrantRefusedError if the new one is not accepted; OutcomeUnknown.
         """
         new = Password(new)
         grant = next((one for one in self.grants if isinstance(one, PasswordGrant)), None)
-        if grant is None or not new:
+        if grant is None or not new.reveal().strip():
             raise InvalidInputError("change_password needs a PasswordGrant and a new password")
         return await self._do(lambda: self._changed(grant, new))
 
     async def status(self) -> KeeperStatus:
         """What the store holds, without asking anybody else. Raises: StoreError."""
-        stored = await self.store.load(self.key)
+        stored = await Guarded(self.store).load(self.key)
         record = TokenRecord() if stored is None else TokenRecord.decoded(stored.text, self.key)
-        token, refresh = record.token, record.refresh_token
-        if token is None and refresh is None:
-            return KeeperStatus(key=self.key, name=self.name, state="empty")
-        state = "fresh" if token and token.remaining(self.client.now()) > timedelta(0) else "expired"
-        if record.is_outcome_unknown:
-            state = "in doubt"
-        elif refresh is not None and refresh.fingerprint in record.dead:
-            state = "dead"
-        return KeeperStatus(
-            key=self.key,
-            name=self.name,
-            state=state,
-            fingerprint=token and token.fingerprint,
-            obtained_at=token and token.obtained_at,
-            expires_at=token and token.expires_at,
-            refresh_expires_at=token and token.refresh_expires_at,
-            scope=token and token.scope,
-        )
+        return status_of(record, key=self.key, name=self.name, now=self.client.now())
 
     async def revoke(self) -> None:
         """Revoke the token at the provider (the client needs a revocation_url) and forget it."""
@@ -407,6 +389,7 @@ class TokenKeeper:
 
     async def _renewal(self, refused: Secret | None, is_denied: bool) -> OAuthToken:
         run = self._run(refused, is_denied)
+        run.insist, self._insists = self._insists, False
         try:
             token = await run.run()
         except BaseException as error:
@@ -443,8 +426,10 @@ class TokenKeeper:
         return Renewal(
             client=self.client,
             grants=self.grants,
-            store=self.store,
+            store=Guarded(self.store),
+            place=_described(self.store),
             rescue=self._rescue_store(),
+            ledger=None if _is_played(self.client) else Ledger(),
             key=self.key,
             tell=self._tell,
             refused=refused,
@@ -454,12 +439,12 @@ class TokenKeeper:
             held=self._held.token if self._held is not None else None,
         )
 
-    def _rescue_store(self) -> TokenStore | None:
+    def _rescue_store(self) -> Guarded | None:
         if self._rescue is None and not isinstance(self.store, MemoryStore):
             with suppress(RuntimeError):  # a user without a home has no second place
                 path = state_directory() / "rescue" / f"{self.key}.json"
                 self._rescue = FileStore(path, encryption=getattr(self.store, "encryption", None))
-        return self._rescue
+        return None if self._rescue is None else Guarded(self._rescue)
 
     def _hold(self, token: OAuthToken) -> None:
         end = steady() + token.remaining(self.client.now()).total_seconds()
@@ -519,6 +504,32 @@ class TokenKeeper:
         self._flight = None
         self._errands = []
         self._unsaved = None
+
+
+def _check_ladder(client: OAuthClient, grants: Sequence[Grant]) -> None:
+    """Raises: InvalidInputError for grants that cannot be meant together."""
+    if client.client_auth == "none" and any(isinstance(grant, ClientCredentialsGrant) for grant in grants):
+        raise InvalidInputError("grants: a public client (client_auth='none') has no credentials to present by itself")
+    users = {grant.username for grant in grants if isinstance(grant, PasswordGrant)}
+    if len(users) > 1:
+        raise InvalidInputError("grants: two PasswordGrants of different users; give each user a keeper")
+    for kind in (RefreshGrant, PasswordGrant, ClientCredentialsGrant):
+        if sum(isinstance(grant, kind) for grant in grants) > 1:
+            raise InvalidInputError(f"grants: {kind.__name__} is there twice")
+
+
+def _described(store: TokenStore) -> str:
+    """A store as people know it; of one that is not ours only the kind, for its repr may show anything."""
+    is_ours = getattr(type(store).__repr__, "__module__", "").startswith("domokit.")
+    return repr(store) if is_ours else type(store).__name__
+
+
+def _is_played(client: OAuthClient) -> bool:
+    """Whether no real provider is asked; then what it replaces is forgotten with it."""
+    transport = client.options.transport
+    return isinstance(transport, httpx.MockTransport) or (
+        transport is not None and not isinstance(transport, httpx.AsyncBaseTransport)
+    )
 
 
 def _again(error: BaseException) -> Exception:

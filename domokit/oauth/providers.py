@@ -9,7 +9,7 @@ import httpx
 from domokit._secrets import Password, Secret
 from domokit.connection.options import ClientOptions
 from domokit.errors import InvalidInputError
-from domokit.oauth.client import OAuthClient, checked_endpoint
+from domokit.oauth.client import OAuthClient, checked_client_id, checked_endpoint
 from domokit.oauth.grants import ClientCredentialsGrant, PasswordGrant, RefreshGrant
 from domokit.oauth.keeper import TokenKeeper
 from domokit.oauth.token import jwt_payload
@@ -92,7 +92,8 @@ def alteryx(
               call works with the old ones or without any. Client id and issuer are read from the access token.
     issuer:   pins who the token may come from. None accepts https hosts of alteryxcloud.com, and without an access
               token means https://pingauth.alteryxcloud.com/as.
-    user:     tells several users' tokens in one store apart; any text.
+    user:     tells several users' tokens in one store apart; any text. Without it, a first token of another user or
+              client than what the store holds is refused.
     more:     what else `TokenKeeper` takes, such as on_event.
 
     Raises: InvalidInputError for an access token that is no JWT, or of another issuer; nothing is sent.
@@ -101,6 +102,7 @@ def alteryx(
     refresh_token = None if refresh_token is None else Secret(refresh_token)
     if issuer is not None:
         checked_endpoint(issuer, "issuer")
+        _check_issuer(issuer, "issuer")
     if access_token is not None:
         told = _issuer_of(access_token)
         if (issuer is not None and told.rstrip("/") != issuer.rstrip("/")) or (
@@ -110,6 +112,7 @@ def alteryx(
                 f"access_token: it was issued by {told[:80]!r}, where no credentials of yours belong",
                 hint="Pass issuer= if that is right.",
             )
+        _check_issuer(told, "access_token: iss")
         issuer = told
     issuer = (issuer or ALTERYX_ISSUER).rstrip("/")
     # The client id stays out of the key and is kept with the token: without the first access token nobody knows it.
@@ -125,8 +128,16 @@ def _issuer_of(access_token: Secret) -> str:
     for name in ("client_id", "iss"):
         if not isinstance(payload.get(name), str) or not payload[name]:
             raise InvalidInputError(f"access_token: its payload tells no {name}")
+    if not checked_client_id(payload["client_id"], "access_token: its client_id").isascii():
+        raise InvalidInputError("access_token: its client_id is not ASCII: was it cut off or mended?")
     checked_endpoint(payload["iss"], "access_token: iss")
     return payload["iss"]
+
+
+def _check_issuer(issuer: str, field: str) -> None:
+    """Raises: InvalidInputError for an address to which '/token' cannot be added."""
+    if "?" in issuer or {".", ".."} & set(issuer.split("/")):
+        raise InvalidInputError(f"{field} is no issuer: an address without a query, and without dots between slashes")
 
 
 def _is_alteryx(issuer: str) -> bool:

@@ -1,7 +1,10 @@
 """What a store holds about one credential: the token, and a journal of what is being done with it."""
 
 import json
+import os
 from datetime import UTC, datetime
+from hashlib import scrypt
+from hmac import compare_digest
 from typing import Any
 
 import attrs
@@ -12,6 +15,7 @@ from domokit.oauth.token import OAuthToken
 
 SCHEMA = 1
 _REMEMBERED = 20  # fingerprints
+_REFUSED = 3  # passwords
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +42,9 @@ class TokenRecord:
     dead:          fingerprints of refresh tokens that were refused or are used up: nobody presents them again.
     parked:        tokens that came when another had already written newer ones.
     password:      the password now, where `change_password` has changed it; `changing_to` while it does.
-    facts:         client_id and issuer, where they come from the token itself.
+    refused:       passwords that were refused as wrong, so that none is presented again and again: a slow, salted hash
+                   of each, and when.
+    facts:         client_id, issuer and subject, where they come from the token itself.
     """
 
     token: OAuthToken | None = None
@@ -50,6 +56,7 @@ class TokenRecord:
     parked: list[OAuthToken] = attrs.field(factory=list)
     password: Secret | None = None
     changing_to: Secret | None = None
+    refused: list[dict[str, Any]] = attrs.field(factory=list)
     facts: dict[str, str] = attrs.field(factory=dict)
 
     @property
@@ -90,6 +97,19 @@ class TokenRecord:
         """Note that somebody handed this refresh token over."""
         self.taken = [*self.taken, refresh.fingerprint][-_REMEMBERED:]
 
+    def refuse(self, password: Secret, at: datetime) -> None:
+        """Note that a password was refused as wrong."""
+        salt = os.urandom(16).hex()
+        refused = {"salt": salt, "hash": _slow_hash(password, salt), "at": at.timestamp()}
+        self.refused = [*self.refused, refused][-_REFUSED:]
+
+    def refused_at(self, password: Secret) -> datetime | None:
+        """When a password was refused as wrong, if it was."""
+        for one in self.refused:
+            if compare_digest(_slow_hash(password, one["salt"]), one["hash"]):
+                return datetime.fromtimestamp(one["at"], UTC)
+        return None
+
     def encoded(self) -> Secret:
         """As JSON text for a store."""
         return Secret(
@@ -108,6 +128,7 @@ class TokenRecord:
                 "parked": [token.to_document() for token in self.parked],
                 "password": self.password and self.password.reveal(),
                 "changing_to": self.changing_to and self.changing_to.reveal(),
+                "refused": self.refused,
                 "facts": self.facts,
             }, default=str)
         )  # fmt: skip
@@ -146,10 +167,20 @@ def _decoded(text: Secret) -> tuple[TokenRecord | None, str]:
             parked=[OAuthToken.from_document(one) for one in document.get("parked") or ()],
             password=_secret(document, "password", Password),
             changing_to=_secret(document, "changing_to", Password),
+            refused=[
+                {"salt": str(one["salt"]), "hash": str(one["hash"]), "at": float(one["at"])}
+                for one in document.get("refused") or ()
+            ],
             facts=dict(document.get("facts") or {}),
         ), ""
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None, "corrupt"
+
+
+def _slow_hash(password: Secret, salt: str) -> str:
+    """Takes a twentieth of a second: it lies beside tokens, but a password may be good for more than they are."""
+    text = password.reveal().encode("utf-8", "surrogatepass")
+    return scrypt(text, salt=salt.encode(), n=2**14, r=8, p=1).hex()
 
 
 def _secret(document: dict[str, Any], name: str, kind: type[Secret]) -> Secret | None:

@@ -164,7 +164,7 @@ def _read_json(path: Path) -> tuple[dict[str, Any], str]:
         document = json.loads(path.read_bytes())
     except OSError as error:
         return {}, f"cannot be read: {error.strerror}"
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}, "is not JSON"
     if not isinstance(document, dict) or _text(document.get("access_token")) is None:
         return {}, "holds no access_token"
@@ -177,7 +177,7 @@ def jwt_payload(token: Secret) -> dict[str, Any]:
     part = token.reveal().split(".")[1:2]
     try:
         payload = json.loads(urlsafe_b64decode(part[0] + "=" * (-len(part[0]) % 4)))
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, RecursionError):
         return {}
     return payload if isinstance(payload, dict) else {}
 
@@ -216,6 +216,6 @@ def _seconds(value: Any) -> float | None:
 def _number(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if isfinite(number) else None

@@ -51,9 +51,9 @@ class StoreLock:
         """Hold it for its whole lease from now. Raises: StoreBusyError, if it has lapsed and another holds it."""
 
     async def reserve(self, size: int = RESERVED) -> None:
-        """Prove, before a token is spent, that `size` bytes can be saved under this lock, and keep room for them.
+        """Prove, before a token is spent, that `size` bytes can be sealed and saved under this lock, and keep room.
 
-        Raises: StoreUnavailableError, StoreUnsafeError.
+        Raises: StoreUnavailableError, StoreUnsafeError; InvalidInputError for a key that none can be sealed with.
         """
 
 
@@ -98,7 +98,10 @@ class TokenStore(ABC):
         """
 
     async def check(self) -> None:
-        """Prove that the store can be read and written, changing nothing that lasts. Raises: StoreError."""
+        """Prove that the store can be read and written, changing nothing that lasts. Raises: StoreError.
+
+        With encryption, that its key is one, as well. Raises: InvalidInputError.
+        """
         async with self.lock("check", timeout=10) as held:
             await held.reserve(1024)
         await self.load("check")
@@ -123,6 +126,12 @@ Member = Literal["text", "sealed"]
 def sealed(encryption: Encryption | None, text: Secret, key: str) -> tuple[Member, Secret]:
     """What an entry keeps of a text, and the member that holds it: 'sealed' if it is encrypted, else 'text'."""
     return ("text", text) if encryption is None else ("sealed", Secret(encryption.seal(text, key)))
+
+
+def prove_sealing(encryption: Encryption | None, key: str) -> None:
+    """Raises: what sealing raises, such as InvalidInputError for a key that is none."""
+    if encryption is not None:
+        encryption.seal(Secret("a text as any other"), key)
 
 
 def unsealed(encryption: Encryption | None, member: Member, content: Secret, key: str, where: str) -> Secret:

@@ -35,6 +35,7 @@ from domokit.stores.base import (
     Stored,
     StoreLock,
     TokenStore,
+    prove_sealing,
     sealed,
     unsealed,
 )
@@ -373,6 +374,7 @@ class _FileLock(HeldByFile):
 
     async def reserve(self, size: int = RESERVED) -> None:
         await self.extend()
+        await in_thread(prove_sealing, self._store.encryption, self._key)
         await in_thread(self._store.make_room, self._key, size)
 
 

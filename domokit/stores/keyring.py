@@ -22,6 +22,7 @@ from domokit.stores.base import (
     Stored,
     StoreLock,
     TokenStore,
+    prove_sealing,
     sealed,
     unsealed,
 )
@@ -105,7 +106,8 @@ class KeyringStore(TokenStore):
     # -- these run in worker threads
 
     def prove(self, size: int) -> None:
-        """Raises: StoreError, if nothing can be written."""
+        """Raises: StoreError, if nothing can be written; what sealing raises."""
+        prove_sealing(self.encryption, _PROBE)
         with self._keyring.writing():
             self._listed()
             self._keyring.set(_PROBE, Secret("." * min(size, _LONGEST)))

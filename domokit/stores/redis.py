@@ -30,6 +30,7 @@ from domokit.stores.base import (
     Stored,
     StoreLock,
     TokenStore,
+    prove_sealing,
     sealed,
     unsealed,
 )
@@ -230,6 +231,7 @@ class RedisStore(TokenStore):
 
     def make_room(self, key: str, size: int) -> None:
         """Take up memory of the server for what will be written under this key's lock."""
+        prove_sealing(self.encryption, key)
         self.server.ask(
             lambda redis: redis.set(self.name(key, "room"), b"." * size, px=max(1, round(self.lease * 1000)))
         )

@@ -41,7 +41,17 @@ from domokit.routes.product.accounts import (
     update_account_config,
 )
 from domokit.routes.product.roles import get_role_grants
-from domokit.stores.base import LOCK_TIMEOUT, RESERVED, Encryption, Member, Reach, Stored, StoreLock, TokenStore
+from domokit.stores.base import (
+    LOCK_TIMEOUT,
+    RESERVED,
+    Encryption,
+    Member,
+    Reach,
+    Stored,
+    StoreLock,
+    TokenStore,
+    prove_sealing,
+)
 from domokit.stores.base import sealed as seal
 from domokit.stores.base import unsealed as unseal
 from domokit.stores.locks import FileLocks, HeldByFile, checked_key
@@ -429,6 +439,7 @@ class _AccountLock(StoreLock):
 
     async def reserve(self, size: int = RESERVED) -> None:
         await self.extend()
+        await in_thread(prove_sealing, self._store.encryption, str(self._store))
         await self._store.prove()
         await self.extend()
 

@@ -10,6 +10,12 @@ from .server import OAuthServer
 __all__ = ["redis_server", "redis_url"]
 
 
+@pytest.fixture(autouse=True)
+def _state_of_its_own(monkeypatch, tmp_path):
+    """What keepers note in the user's state directory is no other test's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def server():
     """It knows one client and one user; its tokens live for 100 seconds."""

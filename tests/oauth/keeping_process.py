@@ -65,8 +65,9 @@ def die():
 class Watching:
     """Made a base of a store: remembers what was last read or written, and dies at one of the writes of a renewal.
 
-    Those are 'note' (that a refresh token is being spent), 'answer' (as it came) and 'token' (what came of it). It
-    dies 'before' it, with 'half' of the new file written, before its 'replace', just after ('replaced'), or 'after'.
+    Those are 'change' (that the password is being changed), 'note' (that a refresh token is being spent), 'answer' (as
+    it came) and 'token' (what came of it). It dies 'before' it, with 'half' of the new file written, before its
+    'replace', just after ('replaced'), or 'after'.
     """
 
     def __init__(self, *args, die_at=None, stop_at=None, patience=None, **options):
@@ -86,7 +87,9 @@ class Watching:
     async def save(self, key, text, *, replacing):
         document = json.loads(text.reveal())
         self.writing = "answer" if document["answer"] else "note" if document["spending"] else "token"
-        if self.writing == "token" and not self.has_noted:
+        if document["changing_to"]:
+            self.writing = "change"
+        elif self.writing == "token" and not self.has_noted:
             self.writing = "seed"
         self.has_noted = self.has_noted or self.writing == "note"
         self.at("before")
@@ -307,6 +310,9 @@ class Process:
 
     def renew_blocking(self):
         return self.keeper.replace_blocking(self.keeper.get_token_blocking())
+
+    async def change_password(self, new):
+        return await self.keeper.change_password(new)
 
     async def status(self):
         status = await self.keeper.status()

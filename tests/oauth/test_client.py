@@ -200,7 +200,20 @@ def client(url=URL, client_id=CLIENT, secret=SECRET, **more):
         (lambda: client(None), "token_url"),
         (lambda: client("https://me:canary-password@login.example.com/"), "token_url"),
         (lambda: client("https://login.example.com/#x"), "token_url"),
+        (lambda: client("https://login.example.com:99999/token"), "token_url"),
+        (lambda: client("https://login..example.com/token"), "token_url"),
+        (lambda: client("https://.example.com/token"), "token_url"),
+        (lambda: client("https://login.example.com/token?client_secret=canary-x"), "'client_secret'"),
+        (lambda: client("https://login.example.com/token?v=1&password=canary-x"), "'password'"),
+        (lambda: client("https://login.example.com/token?access_token=canary-x"), "'access_token'"),
+        (lambda: client("https://login.example.com/token?api_key=canary-x"), "'api_key'"),
         (lambda: client(revocation_url="http://login.example.com/"), "revocation_url"),
+        (lambda: client(client_id=" id"), "client_id"),
+        (lambda: client(client_id="id\n"), "client_id"),
+        (lambda: client(client_id="a\r\nb"), "client_id"),
+        (lambda: client(client_id="a\0b"), "client_id"),
+        (lambda: client(client_id="a\ud800"), "client_id"),
+        (lambda: client(secret="canary-\ud800"), "client_secret"),
         (lambda: client(client_id=""), "client_id"),
         (lambda: client(client_id=None), "client_id"),
         (lambda: client(client_id="a:b", client_auth="basic-raw"), "client_id"),
@@ -221,6 +234,17 @@ def client(url=URL, client_id=CLIENT, secret=SECRET, **more):
         (lambda: RefreshGrant(access_token="canary-access"), "access_token"),
         (lambda: RefreshGrant("canary-refresh", expires_at=datetime(2026, 1, 1)), "expires_at"),
         (lambda: TokenKeeper(client(), grants=[]), "grants"),
+        (
+            lambda: TokenKeeper(client(), grants=[RefreshGrant(), RefreshGrant("canary-r")]),
+            "RefreshGrant is there twice",
+        ),
+        (lambda: TokenKeeper(client(), grants=[ClientCredentialsGrant()] * 2), "ClientCredentialsGrant is there twice"),
+        (lambda: TokenKeeper(client(), grants=[PasswordGrant("a", "x"), PasswordGrant("b", "y")]), "different users"),
+        (lambda: TokenKeeper(client(), grants=[PasswordGrant("a", "x"), PasswordGrant("a", "y")]), "twice"),
+        (
+            lambda: TokenKeeper(client(secret=None, client_auth="none"), grants=[ClientCredentialsGrant()]),
+            "grants: a public client",
+        ),
     ],
 )
 def test_what_is_given_wrongly_is_refused(build, field):
@@ -228,6 +252,48 @@ def test_what_is_given_wrongly_is_refused(build, field):
         build()
     assert field in caught.value.message
     assert "canary-" not in str(caught.value)
+
+
+OWN_FIELDS = ["grant_type", "refresh_token", "password", "newPassword", "client_id", "client_secret", "scope"]
+
+
+@pytest.mark.parametrize("field", OWN_FIELDS)
+@pytest.mark.parametrize("hide", [str, Secret])
+def test_params_do_not_override_what_the_protocol_sends(field, hide):
+    for build in (ClientCredentialsGrant, RefreshGrant, lambda **more: PasswordGrant("ann", "canary-password", **more)):
+        with pytest.raises(InvalidInputError, match=f"params: {field} is") as caught:
+            build(params={"audience": "x", field: hide("canary-value")})
+        assert "canary-" not in str(caught.value)
+
+
+def test_the_user_of_a_password_is_told_once():
+    with pytest.raises(InvalidInputError, match="params: username is"):
+        PasswordGrant("ann", "canary-password", params={"username": "bob"})
+    assert RefreshGrant(params={"username": "ann"}).params == {"username": "ann"}  # as some providers want it
+
+
+async def test_what_cannot_be_sent_puts_nothing_in_doubt(server):
+    half = "\ud800"
+    for grants, field in (
+        ([RefreshGrant(server.issue(CLIENT, "ann")[1], params={"tenant": half})], "tenant"),
+        ([RefreshGrant("canary-" + half)], "refresh_token"),
+        ([PasswordGrant("ann", "canary-" + half)], "password"),
+    ):
+        keeper = keeper_for(server, *grants)
+        with pytest.raises(InvalidInputError, match=f"^{field}: it is no text that can be sent"):
+            await keeper.get_token()
+        assert (await keeper.status()).state in ("expired", "empty")
+    assert server.count() == 0
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_answer_that_is_nested_too_deeply(server, status):
+    """As odd as any other: unknown where it may have acted, refused where it says so."""
+    server.fail("status", status=status, body="[" * 100_000, after_acting=status == 200)
+    keeper = keeper_for(server, RefreshGrant(server.issue(CLIENT, "ann")[1]))
+    with pytest.raises(OutcomeUnknown if status == 200 else BadRequestError):
+        await keeper.get_token()
+    assert (await keeper.status()).state == ("in doubt" if status == 200 else "expired")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/t", "http://localhost/t", "http://[::1]/t", "https://x.example/t"])

@@ -57,7 +57,7 @@ from .helpers import (
 @pytest.fixture(autouse=True)
 def _quick_and_apart(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr("domokit.oauth.renewal._SAVES", (0.0, 0.01, 0.02, 0.03))
+    monkeypatch.setattr("domokit.oauth.journal._SAVES", (0.0, 0.01, 0.02, 0.03))
 
 
 # -- when it renews
@@ -295,6 +295,10 @@ async def test_clients_users_scopes_and_audiences_in_one_store_do_not_mix(server
         TokenKeeper(clients[0], grants=[ClientCredentialsGrant(params={"audience": name})], store=store)
         for name in ("https://one.example", "https://two.example")
     ]
+    keepers += [
+        TokenKeeper(clients[0], grants=[ClientCredentialsGrant(params={"account_id": name})], store=store)
+        for name in ("1", "2")
+    ]
     assert len({keeper.key for keeper in keepers}) == len(keepers)
     first = [await keeper.get_token() for keeper in keepers]
     assert len({token.access_token for token in first}) == len(keepers)
@@ -329,6 +333,14 @@ def test_the_key_stays_as_it_is():
         key(resources=[("resource", "x")]),
     ]
     assert len(set(different)) == len(different)
+
+    def keeper(params):
+        client = OAuthClient("https://login.example.com/token", "id", "s")
+        return TokenKeeper(client, grants=[ClientCredentialsGrant(params=params)]).key
+
+    assert keeper({"audience": "x", "resource": "y"}) == key(resources=[("audience", "x"), ("resource", "y")])
+    # How to ask, not what for; and a secret is in no key.
+    assert keeper({"takeExclusiveSignOnControl": "true", "username": "ann", "pin": Secret("canary")}) == key()
 
 
 # -- refresh tokens that are handed over
@@ -499,6 +511,14 @@ def test_what_is_given_wrongly_is_refused(server):
     for grants in ([], [PasswordGrant], ["password"]):
         with pytest.raises(InvalidInputError, match="grants: "):
             TokenKeeper(client, grants=grants)
+
+
+@pytest.mark.parametrize("bad", [None, "canary-text", {"access_token": "canary-text"}])
+async def test_only_a_token_is_adopted(server, bad):
+    keeper = keeper_for(server)
+    with pytest.raises(InvalidInputError, match=r"adopt: (NoneType|str|dict) is no OAuthToken.*read_token_file"):
+        await keeper.adopt(bad)
+    assert await record_of(keeper) is None
 
 
 def test_a_keeper_is_not_pickled(server):
@@ -825,8 +845,9 @@ async def test_what_others_wrote_is_never_taken_for_a_record(server):
 
 
 @pytest.mark.parametrize("grace", [0.0, 1000.0])
-async def test_a_holder_whose_lease_has_lapsed_overwrites_nothing_newer(server, clock, grace):
+async def test_a_holder_whose_lease_has_lapsed_overwrites_nothing_newer(server, clock, monkeypatch, grace):
     """Both present the same refresh token; within a grace window both get a pair, and the later puts its own aside."""
+    monkeypatch.setattr("domokit.oauth.ledger._PATIENCE", 0.1)  # the late one holds it all the while
     server.grace = grace
     events = Events()
     late = keeper_for(server, seed(server), clock=clock, store=Unlocked(), on_event=events)

@@ -44,6 +44,16 @@ async def keep_asking(keeper, server):
     return served
 
 
+@pytest.fixture
+def bounded(server):
+    """A token is renewed once in its life: not sooner than in its last fifth, give or take some."""
+    server.lifetime = 0.5
+    began = time.monotonic()
+    yield server
+    assert server.count() == server.refreshes >= EXPIRIES
+    assert server.refreshes <= (time.monotonic() - began) / (0.75 * server.lifetime) + 1
+
+
 def assert_in_turn(served, server):
     """Nobody got an older token after a newer one."""
     issued = server.families[0].access
@@ -52,8 +62,8 @@ def assert_in_turn(served, server):
         assert len(tokens) > EXPIRIES / 2
 
 
-async def test_tasks(server, anyio_backend_name):
-    server.lifetime = 0.5
+async def test_tasks(bounded, anyio_backend_name):
+    server = bounded
     keeper, served = keeper_for(server, seed(server)), []
 
     async def task():
@@ -69,8 +79,8 @@ async def test_tasks(server, anyio_backend_name):
 
 
 @pytest.mark.parametrize("share", ["keeper", "file"])
-def test_threads_with_event_loops_of_their_own(server, tmp_path, share):
-    server.lifetime = 0.5
+def test_threads_with_event_loops_of_their_own(bounded, tmp_path, share):
+    server = bounded
     grant = seed(server)
     common = keeper_for(server, grant)
 
@@ -89,8 +99,8 @@ def test_threads_with_event_loops_of_their_own(server, tmp_path, share):
     assert_in_turn(served, server)
 
 
-def test_threads_without_event_loops(server):
-    server.lifetime = 0.5
+def test_threads_without_event_loops(bounded):
+    server = bounded
     keeper, served = keeper_for(server, seed(server)), [[] for _ in range(8)]
 
     def thread(number):

@@ -97,7 +97,7 @@ class Watch:
 @pytest.fixture
 def watch(server, caplog, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr("domokit.oauth.renewal._SAVES", (0.0, 0.01))
+    monkeypatch.setattr("domokit.oauth.journal._SAVES", (0.0, 0.01))
     caplog.set_level(logging.DEBUG)
     server.jwt = True
     server.extra = {"id_token": "canary-id-token", "nested": [{"session_token": "canary-session-token"}]}

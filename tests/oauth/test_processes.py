@@ -203,6 +203,49 @@ def test_killed_anywhere_the_next_knows_what_happened(server, keepers, point, la
         assert fourth.did("get")[0]["error"] in ("GrantDeadError", "RefreshTokenLost")
 
 
+@pytest.mark.parametrize(
+    ("where", "acts"),
+    [("on_request", False), ("on_request", True), ("on_acted", True), (("change", "after"), False)],
+    ids=["in flight, never acted upon", "in flight", "after acting", "before the request leaves"],
+)
+def test_killed_while_the_password_is_changed_the_next_finds_out_which_holds(server, keepers, where, acts):
+    new = "secret-canary-new-of-ann"
+    keepers.common.update(seed=keepers.issue(), password=[USER, PASSWORD])
+    keepers.run("get")
+    started = []
+    if isinstance(where, str):
+
+        def kill(request):
+            until(lambda: started)
+            started[0].signal(signal.SIGKILL)
+
+        setattr(server, where, kill)
+        if not acts:
+            server.fail("reset", times=1)
+    started.append(keepers.start(["change_password", new], die=None if isinstance(where, str) else where))
+    started[0].finish(-signal.SIGKILL)
+    server.on_request = server.on_acted = None
+    server.wait_until(lambda: all(request.outcome for request in server.requests))
+    sent = server.count()
+    assert sent == isinstance(where, str)
+    assert keepers.record().changing_to.reveal() == new
+
+    # The token goes on; who has to sign in next finds out, and from then on it is known.
+    keepers.let_time_pass(61)
+    server.revoke_family(keepers.family.refresh[-1])
+    server.revoke_family(server.families[0].refresh[-1])
+    after = keepers.run("get", "status")
+    assert after.did("get")[0]["token"] == fingerprint(server.families[-1].access[-1])
+    assert after.did("status")[0]["state"] == "fresh"
+    tried = [one.form["password"] for one in server.requests[sent:] if one.grant == "password"]
+    assert tried == ([new] if acts else [new, PASSWORD])
+    record = keepers.record()
+    assert record.changing_to is None
+    assert (record.password and record.password.reveal()) == (new if acts else None)
+    assert not any(new in line for line in keepers.processes.raw)
+    assert new not in keepers.log.read_text(errors="replace")
+
+
 def test_killed_in_flight_a_request_that_was_never_acted_upon_is_made_up_for(server, keepers):
     server.fail("reset")
     seed = keepers.issue()

@@ -310,6 +310,20 @@ async def test_two_users_of_alteryx_in_one_store(server, alteryx):
     assert (await alteryx(user="ann").get_token()).access_token.reveal() == first[0]
 
 
+async def test_two_users_of_alteryx_who_are_not_told_apart(server, alteryx):
+    """Nobody gets the other's token, and nothing is sent."""
+    first, second = server.issue("public", "ann"), server.issue("public", "bob")
+    ann = alteryx(access_token=first[0], refresh_token=first[1])
+    token = await ann.get_token()
+    bob = alteryx(access_token=second[0], refresh_token=second[1])
+    for _ in range(2):
+        with pytest.raises(InvalidInputError, match=r"access_token: its sub is 'bob'.*user="):
+            await bob.get_token()
+    assert bob.ready() is None
+    assert (await ann.get_token()).access_token == token.access_token
+    assert server.count() == 0
+
+
 def jwt(**claims):
     payload = urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
     return f"e30.{payload}.canary-signature"
@@ -352,6 +366,17 @@ def test_the_issuer_tells_where_tokens_are_asked_for(claims, issuer, url):
         (jwt(client_id="c"), None, "iss"),
         (jwt(iss=PINGAUTH), None, "client_id"),
         (jwt(client_id="", iss=PINGAUTH), None, "client_id"),
+        (jwt(client_id="a\r\nb", iss=PINGAUTH), None, "client_id"),
+        (jwt(client_id=" c", iss=PINGAUTH), None, "client_id"),
+        (jwt(client_id="\ud800", iss=PINGAUTH), None, "client_id"),
+        (jwt(client_id="ü", iss=PINGAUTH), None, "client_id"),
+        (jwt(client_id="c", iss=PINGAUTH + "?a=b"), None, "iss is no issuer"),
+        (jwt(client_id="c", iss=PINGAUTH + "/../evil"), None, "iss is no issuer"),
+        (jwt(client_id="c", iss=PINGAUTH + "#a"), None, "iss"),
+        (jwt(client_id="c", iss="https://pingauth.alteryxcloud.com:99999/as"), None, "iss"),
+        (jwt(client_id="c", iss="https://..alteryxcloud.com/as"), None, "iss"),
+        ("e30." + urlsafe_b64encode(b"[" * 100_000).decode(), None, "not a JWT"),
+        (None, "https://login.example.com?a=b", "issuer is no issuer"),
         ("canary-opaque", None, "not a JWT"),
         (jwt(client_id="c", iss=PINGAUTH)[:20], None, "not a JWT"),
         ("", None, "not a JWT"),

@@ -78,6 +78,15 @@ def test_what_is_no_jwt_tells_nothing(text):
     assert jwt_payload(Secret(text)) == {}
 
 
+@pytest.mark.parametrize("payload", [b"[" * 100_000, b'{"a":' * 100_000, b'{"exp":' + b"1" * 5000 + b"}"])
+def test_what_is_nested_too_deeply_or_too_large_a_number_is_no_jwt(payload):
+    assert jwt_payload(Secret(f"e30.{urlsafe_b64encode(payload).decode()}.s")) == {}
+
+
+def test_a_number_that_no_float_holds_is_none():
+    assert lifetime_of(access_token="canary", expires_in=10**400) == 3600
+
+
 @pytest.mark.parametrize("length", range(8))
 def test_a_jwt_of_any_length_is_read(length):
     assert jwt_payload(Secret(jwt(a="x" * length))) == {"a": "x" * length}

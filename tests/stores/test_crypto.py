@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from domokit import EncryptionKey, FileStore, Secret, errors
+from domokit import EncryptionKey, FileStore, KeyringStore, RedisStore, Secret, errors
 from tests.stores.helpers import CANARY, assert_hidden
 from tests.stores.made_up import MadeUpKeyring
 
@@ -171,6 +171,22 @@ async def test_a_failure_is_told_before_anything_is_written(tmp_path):
     with pytest.raises(errors.MissingCredentialError):
         await store.save("k", TEXT, replacing=None)
     assert not store.path.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "keyring", "redis"])
+async def test_a_check_finds_a_key_that_is_none(tmp_path, request, kind):
+    key = EncryptionKey.from_callable(lambda: "nonsense")
+    if kind == "file":
+        store = FileStore(tmp_path / "tokens.json", encryption=key)
+    elif kind == "keyring":
+        backend = MadeUpKeyring(tmp_path / "keyring")
+        store = KeyringStore("acme", backend=backend, locks=tmp_path / "locks", encryption=key)
+    else:
+        store = RedisStore(request.getfixturevalue("redis_url"), prefix=f"{tmp_path.name}:", encryption=key)
+    with pytest.raises(errors.InvalidInputError, match="holds no key"):
+        await store.check()
+    assert await store.keys() == []
+    await store.aclose()
 
 
 # -- from a keyring

@@ -147,7 +147,7 @@ class OAuthCharge(Charge):
         """
         if self._hopeless is None:
             try:
-                return await keeper.renew()
+                return await keeper.renew(insist=False)
             except DomoError as error:
                 if isinstance(error, OutcomeUnknown) and token is not None:
                     self._doubt = error, token.fingerprint
