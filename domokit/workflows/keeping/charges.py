@@ -18,7 +18,6 @@ from domokit.entities.users import DomoUser
 from domokit.errors import (
     DomoError,
     InvalidInputError,
-    OutcomeUnknown,
     RequestTimeoutError,
     StoreError,
     UnpersistedError,
@@ -94,6 +93,7 @@ class OAuthCharge(Charge):
         self.keeper: TokenKeeper | None = None
         self._secrets: Mapping[str, Secret] = {}  # by which it was made
         self._hopeless: DomoError | None = None
+        self._lost: DomoError | None = None  # an answer, in a renewal that nobody may have waited for
         self._doubt: tuple[DomoError, str] | None = None  # and the fingerprint of the token that goes on meanwhile
         self._is_suspect = False  # whether the secrets are to be compared with what is there now
         self._published: dict[Publication, str] = {}  # fingerprints
@@ -115,6 +115,8 @@ class OAuthCharge(Charge):
             token = await self._renewed(keeper, token)
         token = keeper.ready() or token
         await self._publish(keeper, token)
+        if self._lost is not None:
+            self._doubt, self._lost = (self._lost, token.fingerprint), None
         if self._doubt is not None and self._doubt[1] == token.fingerprint:
             raise same_again(self._doubt[0])
         self._hopeless = self._doubt = None
@@ -149,8 +151,6 @@ class OAuthCharge(Charge):
             try:
                 return await keeper.renew(insist=False)
             except DomoError as error:
-                if isinstance(error, OutcomeUnknown) and token is not None:
-                    self._doubt = error, token.fingerprint
                 if error.needs_human and not isinstance(error, StoreError):
                     self._hopeless, self._is_suspect = error, True
                 raise
@@ -183,9 +183,11 @@ class OAuthCharge(Charge):
 
     def _count(self, event: TokenEvent) -> None:
         if event.kind in ("succeeded", "unpersisted"):
-            self.status.renewals += 1
+            self.status.renewals, self._lost = self.status.renewals + 1, None
         elif event.kind == "adopted":
-            self.status.adopted += 1
+            self.status.adopted, self._lost = self.status.adopted + 1, None
+        elif event.kind == "lost":
+            self._lost = event.error
         if event.kind in ("lost", "unpersisted"):
             self.status.last_error, self.status.last_error_at = str(event), event.at
 
