@@ -484,6 +484,28 @@ def test_a_file_that_is_read_from_its_end_comes_through_a_pipe(served):
     assert rows_of(served, "Orders") == ROWS
 
 
+@pytest.mark.parametrize("options", [["--format", "csv"], ["--format", "csv", "--no-header"], ["--format", "ndjson"]])
+def test_a_pipe_that_gives_nothing_empties_nothing(served, options):
+    """What is before the pipe has failed, as a rule."""
+    before = rows_of(served, "Orders")
+    assert before
+    ran = run(served, "data", "put", "Orders", "-", *options, stdin=b"")
+    assert ran.returncode == 2
+    assert b"nothing came through stdin" in ran.stderr
+    assert b"--allow-empty" in ran.stderr
+    assert rows_of(served, "Orders") == before
+    if options != ["--format", "csv"]:
+        ran = run(served, "data", "put", "Orders", "-", *options, "--allow-empty", stdin=b"")
+        assert (ran.returncode, rows_of(served, "Orders")) == (0, [])
+    else:
+        ran = run(served, "data", "put", "Orders", "-", *options, "--allow-empty", stdin=b"")
+        assert b"not even a header" in ran.stderr
+        assert rows_of(served, "Orders") == before
+        header = b"order_id,qty\n"
+        assert run(served, "data", "put", "Orders", "-", *options, stdin=header).returncode == 0
+        assert rows_of(served, "Orders") == []
+
+
 @posix
 def test_a_pipe_from_one_to_another(served):
     kit = shlex.join(KIT)
