@@ -224,7 +224,7 @@ def test_a_dry_run_tells_the_columns(cli, served, family, file):
 
 
 def test_a_dry_run_tells_what_differs(cli, served, file):
-    path = file("other.parquet", parquet_bytes(pa.table({"ORDER_ID": ["a"], "qty": [True], "note": ["x"]})))
+    path = file("other.parquet", parquet_bytes(pa.table({"ORDER_ID": ["a"], "qty": ["1"], "note": ["x"]})))
     told = cli("data", "put", "Orders", path, "--dry-run", "--evolve", "add", "--json").json
     assert [(one["name"], one["diff"]) for one in told["columns"]] == [("order_id", ""), ("qty", ""), ("note", "+")]
     ran = cli("data", "put", "Orders", path, "--dry-run", code=2)
@@ -235,6 +235,8 @@ def test_a_dry_run_tells_what_differs(cli, served, file):
     ]
     assert "the columns differ from the DataSet's: + note STRING" in ran.err
     assert "--evolve add or --evolve replace" in ran.err
+    flags = file("flags.parquet", parquet_bytes(pa.table({"order_id": ["a"], "qty": [True]})))
+    assert "~ qty LONG -> STRING of bool" in cli("data", "put", "Orders", flags, "--dry-run", code=2).err
     dates = file("dates.parquet", parquet_bytes(pa.table({"qty": pa.array([0], pa.date32())})))
     ran = cli("data", "put", "Orders", dates, "--dry-run", "--json", code=2)
     assert [(one["name"], one["type"], one["diff"]) for one in ran.json["columns"]] == [
