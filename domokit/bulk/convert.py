@@ -189,17 +189,23 @@ def same_numbers(numbers: Values, floats: Values) -> Values:
 
 
 def check_digits(numbers: Values, floats: Values, name: str, first_row: int, hint: str = "") -> None:
-    """Refuses numbers (given as integers, decimals or text) from 2⁵³ on of which the float has other digits."""
+    """Refuses numbers from 2⁵³ on that are not what the float is, nor (but for integers) what it is written as.
+
+    numbers:  integers, decimals or text.
+    """
     largest = pc.max(pc.abs(floats)).as_py()
     if largest is None or largest < _SAFE_INTEGER:
         return
     doubtful = pc.greater_equal(pc.abs(floats), _SAFE_INTEGER)
-    with suppress(pa.ArrowInvalid):  # where one is too long to be compared like that
-        doubtful = pc.and_(doubtful, pc.invert(same_numbers(numbers, floats)))
+    if not pa.types.is_integer(numbers.type):
+        with suppress(pa.ArrowInvalid):  # where one is too long to be compared like that
+            doubtful = pc.and_(doubtful, pc.invert(same_numbers(numbers, floats)))
     for place in pc.indices_nonzero(doubtful).to_pylist():
         number, near = numbers[place].as_py(), floats[place].as_py()
-        number = number_of(number) if isinstance(number, str) else number
-        if number is not None and number not in (Decimal(near), Decimal(repr(near))):
+        if isinstance(number, str):
+            number = number_of(number)
+        is_same = number == Decimal(near) or (not isinstance(number, int) and number == Decimal(repr(near)))
+        if number is not None and not is_same:
             what = "a number with more digits than a float can hold"
             raise InvalidDataError(f"column {name!r}, row {first_row + place}: {what}", hint=hint)
 

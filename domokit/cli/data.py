@@ -125,6 +125,9 @@ def put_rows(
         Path | None,
         typer.Option(metavar="FILE", help="State file: run the same again to go on where a load was cut off."),
     ] = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Stdin may give nothing at all, which is no rows; else it is refused.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="End when the rows can be queried.")] = False,
 ) -> None:
     """Load a file into a DataSet: all of it, or nothing. With --dry-run, say how its columns fit.
@@ -155,6 +158,8 @@ def put_rows(
         },
     )
     _check_put(job)
+    if file == _PIPE and job.action in ("replace", "partition") and not allow_empty and _is_over(sys.stdin.buffer):
+        raise _bad_usage("nothing came through stdin; if that means no rows, add --allow-empty")
 
     async def load(auth: "Auth") -> dict[str, Any]:
         from domokit.errors import NotFoundError
@@ -439,6 +444,11 @@ def _data_of(file: str, kind: str | None) -> Generator[Any]:
             shutil.copyfileobj(sys.stdin.buffer, kept)
             kept.seek(0)
             yield kept
+
+
+def _is_over(stdin: Any) -> bool:
+    """Waits for the first byte, and leaves it there."""
+    return hasattr(stdin, "peek") and not stdin.peek(1)
 
 
 def _bad_usage(message: str) -> Exception:

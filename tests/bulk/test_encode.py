@@ -106,7 +106,7 @@ def encoded(table, schema=None, **options):
 
 def raw(values, domo=None, kind=None, **options):
     """The CSV of one column, beside one of integers so that NULL is an empty cell."""
-    table = pa.table({"a": pa.array(values, kind), "n": pa.array(range(len(values)), pa.int8())})
+    table = pa.table({"a": pa.array(values, kind), "n": pa.array(range(len(values)), pa.int32())})
     schema = {"a": domo, "n": "LONG"} if domo else None
     body = encoded(table, schema, compression=None, **options).body.decode()
     return [line.rsplit(",", 1)[0] for line in body.splitlines()]
@@ -167,7 +167,12 @@ def test_times():
     assert raw([-1, 1], kind=pa.timestamp("ns")) == ["1969-12-31 23:59:59.999999", "1970-01-01 00:00:00.000000"]
     assert raw([dt.date(1, 1, 1), dt.date(9999, 12, 31)]) == ["0001-01-01", "9999-12-31"]
     assert raw([dt.time(1, 2, 3), None]) == ["01:02:03", ""]
-    assert raw([dt.time(1, 2, 3, 4)]) == ["01:02:03.000004"]
+    assert raw([dt.time(1, 2, 3, 4), dt.time(1, 2, 3), dt.time(1, 2, 10, 500_000)]) == [
+        '"01:02:03.000004"',
+        '"01:02:03"',
+        '"01:02:10.5"',
+    ]
+    assert raw([-1, 10**9], "STRING", pa.timestamp("ns")) == ['"1969-12-31 23:59:59.999999"', '"1970-01-01 00:00:01"']
     spans = [dt.timedelta(days=1, microseconds=10), dt.timedelta(seconds=-90.5), dt.timedelta(0), None]
     assert raw(spans) == ['"PT86400.00001S"', '"-PT90.5S"', '"PT0S"', ""]
 
@@ -192,6 +197,16 @@ def test_times():
         ([dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, 1)], None, "DATE", 2),
         ([0, -(2**62)], pa.timestamp("s"), "DATETIME", 2),
         ([0, 2**30], pa.date32(), "DATE", 2),
+        ([0, 5], pa.date64(), "DATE", 2),
+        ([0, 86_400], pa.time32("s"), "STRING", 2),
+        ([-1], pa.time32("ms"), "STRING", 1),
+        ([0, 86_400_000_000], pa.time64("us"), "STRING", 2),
+        ([0, 2**62], pa.timestamp("s", "UTC"), "DATETIME", 2),
+        ([2**53, 2**53 + 1], None, "DOUBLE", 2),
+        ([2**63 - 1], pa.uint64(), "DOUBLE", 1),
+        (["1.5", "9007199254740993"], None, "DOUBLE", 2),
+        ([Decimal("9007199254740993")], None, "DOUBLE", 1),
+        ([Decimal(1), Decimal("12345678901234567.25")], None, "DOUBLE", 2),
     ],
 )
 def test_what_does_not_fit_is_refused_with_column_and_row_but_without_its_value(values, kind, target, row):
@@ -204,6 +219,8 @@ def test_what_does_not_fit_is_refused_with_column_and_row_but_without_its_value(
 
 @pytest.mark.parametrize(("values", "target"), [([1], "DATE"), ([dt.date(2024, 1, 1)], "LONG"), ([True], "LONG")])
 def test_what_has_no_meaning_there_is_refused(values, target):
+    table = pa.table({"a": values})
+    assert check(schema_of(table.schema), Schema.of({"a": target})).changed
     with pytest.raises(InvalidDataError, match="'a'"):
         raw(values, target)
 
@@ -213,7 +230,17 @@ def test_what_has_no_meaning_there_is_refused(values, target):
     [
         ([1.0, None, float("nan")], "LONG", ["1", "", ""]),
         ([Decimal("2.00")], "LONG", ["2"]),
-        ([2**53 + 1], "DOUBLE", ["9007199254740993"]),
+        ([2**53, 2**60, -(2**63)], "DOUBLE", ["9007199254740992", "1152921504606846976", "-9223372036854775808"]),
+        (
+            ["9007199254740992", "1e300", "1152921504606846976", "1152921504606847000"],
+            "DOUBLE",
+            ["9.007199254740992e+15", "1e+300", "1.152921504606847e+18", "1.152921504606847e+18"],
+        ),
+        (
+            [Decimal(2**60), Decimal("0.12345678901234567890")],
+            "DOUBLE",
+            ["1152921504606846976.00000000000000000000", "0.12345678901234567890"],
+        ),
         ([0.1, 1e-7], "DECIMAL", ["0.1000000000", "0.0000001000"]),
         ([0.1, 2.5], "DECIMAL", ["0.100000", "2.500000"]),
         ([dt.datetime(2024, 1, 1), None], "DATE", ["2024-01-01", ""]),
@@ -239,6 +266,51 @@ def test_what_has_no_meaning_there_is_refused(values, target):
 )
 def test_what_fits_is_converted(values, target, lines):
     assert raw(values, target) == lines
+
+
+def test_a_time_is_written_alike_whatever_stands_beside_it():
+    """A step of the encoder has 4096 rows."""
+    nine, odd = dt.time(9), dt.time(9, 0, 0, 5)
+    for values in ([nine] * 5000, [odd, *[nine] * 4999], [*[nine] * 4999, odd, None]):
+        stamps = [None if one is None else dt.datetime.combine(dt.date(2024, 1, 1), one) for one in values]
+        for column, kind in ((values, pa.time64("us")), (values, pa.time64("ns")), (stamps, pa.timestamp("ns"))):
+            found = {cell.strip('"').split(" ")[-1] for cell in raw(column, "STRING", kind)}
+            assert found <= {"09:00:00", "09:00:00.000005", ""}
+
+
+def test_times_at_the_ends_of_what_a_type_holds():
+    ends = pa.array([-(2**63) + 1, 2**63 - 1, -1], pa.timestamp("ns", "UTC"))
+    assert raw(ends) == ["1677-09-21 00:12:43.145224", "2262-04-11 23:47:16.854775", "1969-12-31 23:59:59.999999"]
+    assert raw(ends, time_zone="Asia/Tokyo") == [
+        "1677-09-21 09:31:42.145224",
+        "2262-04-12 08:47:16.854775",
+        "1970-01-01 08:59:59.999999",
+    ]
+    with pytest.raises(InvalidDataError, match="'a', row 1: a year"):
+        raw([2**63 - 1], kind=pa.timestamp("s", "UTC"), time_zone="Asia/Tokyo")
+    with pytest.raises(InvalidDataError, match="'a', row 1: a year"):
+        raw([253_402_300_799], kind=pa.timestamp("s", "UTC"), time_zone="Asia/Tokyo")
+    assert raw([-(2**63), 2**63 - 1], kind=pa.duration("s")) == [
+        '"-PT9223372036854775808S"',
+        '"PT9223372036854775807S"',
+    ]
+
+
+def test_text_that_is_not_utf8_is_refused_by_row():
+    broken = pa.Array.from_buffers(
+        pa.string(), 3, [None, pa.py_buffer(np.array([0, 1, 3, 4], "i4").tobytes()), pa.py_buffer(b"a\xe4bc")]
+    )
+    for values in (broken, broken.dictionary_encode(), broken.cast(pa.large_string(), safe=False)):
+        with pytest.raises(InvalidDataError, match=r"'a', row 2: .*UTF-8"):
+            raw(values)
+    assert raw(broken.slice(2)) == ['"c"']
+
+
+def test_runs_of_dictionaries():
+    words = pa.array(["x", None, "y"]).dictionary_encode()
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([2, 3, 6], pa.int32()), words)
+    assert raw(runs) == ['"x"', '"x"', "", '"y"', '"y"', '"y"']
+    assert raw(runs.slice(1, 3)) == ['"x"', "", '"y"']
 
 
 def test_columns_are_found_by_name_and_then_without_regard_to_case():

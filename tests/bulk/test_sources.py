@@ -5,6 +5,7 @@ import datetime as dt
 import gzip
 import io
 import json
+import os
 import threading
 import uuid
 from contextlib import aclosing
@@ -304,6 +305,36 @@ async def test_what_a_frame_cannot_give_is_refused_by_name():
             await read(frame)
 
 
+async def test_objects_are_written_as_columns_of_their_type_are():
+    values = {
+        "f": np.array([0.1, 3.4e38], np.float32),
+        "h": np.array([0.1, 0.5], np.float16),
+        "d": np.array([1, 90_000_000_000], "timedelta64[ns]"),
+        "t": np.array([1_500_000_001, -1], "datetime64[ns]"),
+    }
+    frame = pd.DataFrame(values)
+    rows = [{name: (values if name in "fh" else frame)[name][place] for name in values} for place in range(2)]
+    objects = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in values})
+    wanted = [
+        ("0.1", "0.099975586", "PT0.000000001S", "1970-01-01 00:00:01.500000"),
+        ("3.4e+38", "0.5", "PT90S", "1969-12-31 23:59:59.999999"),
+    ]
+    for data in (frame, objects, rows, iter(rows), pa.Table.from_pandas(frame)):
+        assert (await read(data))[1] == wanted
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\udfff", "\ufeffid", " "])
+async def test_names_that_no_file_could_hold_are_refused(name):
+    odd = pd.Index([name], dtype=object)
+    for data in ([{name: 1}], iter([{name: 1}]), pd.DataFrame([[1]], columns=odd), pd.DataFrame({"a": [1]}, index=odd)):
+        if isinstance(data, pd.DataFrame) and "a" in data:
+            data.index.name = name
+        with pytest.raises(InvalidInputError, match="name"):
+            await open_source(data)
+    with pytest.raises(InvalidInputError, match="name"):
+        Schema.of({name: "LONG"})
+
+
 # Dicts
 
 
@@ -323,6 +354,11 @@ async def test_keys_of_dicts_are_columns_in_order_of_appearance():
         ([Decimal("1E+50")], pa.decimal256(76, 0)),
         ([dt.datetime(2024, 1, 1, tzinfo=dt.UTC)], pa.timestamp("us", "UTC")),
         ([np.float32(1), np.int64(1)], pa.float64()),
+        ([np.float32(1), 0.5], pa.float64()),
+        ([np.float32(1), np.float16(1), float("nan"), None], pa.float32()),
+        ([float("nan"), None], pa.float64()),
+        ([dt.timedelta(1), pd.Timedelta(1, "us")], pa.duration("us")),
+        ([dt.timedelta(1), pd.Timedelta(1, "ns")], pa.duration("ns")),
         ([np.bool_(True)], pa.bool_()),
     ],
 )
@@ -338,6 +374,7 @@ def test_values_have_one_type(values, kind):
         [dt.date(2024, 1, 1), dt.datetime(2024, 1, 1, 5)],
         [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC)],
         [dt.date(2024, 1, 1), 1],
+        [dt.time(9), dt.time(9, tzinfo=dt.UTC)],
         [Decimal("1.5"), 1.5],
         [Decimal("NaN")],
         [Decimal("1E+100")],
@@ -358,10 +395,30 @@ async def test_nothing_at_all_needs_a_schema(data):
         await open_source(data)
 
 
-@pytest.mark.parametrize("data", [[], iter([]), b"", io.BytesIO(), TABLE.slice(0, 0), b"id,s,f,t,b", b"id,s,f,t,b\n"])
-async def test_no_rows_are_data_too(data):
-    source, found = await read(data, schema=SCHEMA)
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        ([], {}),
+        (iter([]), {}),
+        (TABLE.slice(0, 0), {}),
+        (b"id,s,f,t,b", {}),
+        (b"id,s,f,t,b\n", {}),
+        (b"", {"header": False}),
+        (b"", {"format": "ndjson"}),
+        (io.BytesIO(), {"format": "ndjson"}),
+    ],
+)
+async def test_no_rows_are_data_too(data, options):
+    source, found = await read(data, schema=SCHEMA, **options)
     assert (found, shown(source)) == ([], TYPES)
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"\r\n\r\n", b"\xef\xbb\xbf", packed(b"")])
+async def test_csv_without_so_much_as_a_header_is_no_data(data):
+    """It is what is left of an export that failed."""
+    for one in (data, io.BytesIO(data), Pipe(data)):
+        with pytest.raises(InvalidDataError, match="not even a header"):
+            await open_source(one, schema=SCHEMA, format="csv")
 
 
 @pytest.mark.parametrize(
@@ -467,6 +524,93 @@ async def test_rows_of_csv_are_counted_through_all_blocks():
         await read(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b'id,s\n0,a\n1,"a\n2,a\n', "row 2: .*never closed"),
+        (b'id,s\n0,a\n1,"a', "row 2: .*never closed"),
+        (b'id,s\n0,"a"\n1,"a\n2,"a"\n3,"a"\n', "row 2: .*goes on"),
+        (b'id,s\n0,"a"\n1,"a\n2,"a"\n3,"a"\n4,"a"\n', "row 2: .*goes on"),
+        (b'id,s\n1,"x"y\n', "row 1: .*goes on"),
+        (b'id,s\n\n\n1,x\n\n2,"x" \n', "row 2: .*goes on"),
+        (b'id,s\n1,""x\n', "row 1: .*goes on"),
+        (b'"id"x,s\n1,x\n', "header .*goes on"),
+        (b'"id,s\n1,x\n', "header .*never closed"),
+        (b'\xef\xbb\xbf"id,s\n1,x\n', "header .*never closed"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [bytes, packed, io.BytesIO], ids=["bytes", "gzip", "file"])
+async def test_double_quotes_that_do_not_match_are_refused(data, said, wrap):
+    for schema in (None, Schema.of({"id": "LONG", "s": "STRING"})):
+        with pytest.raises(InvalidDataError, match=said):
+            await read(wrap(data), schema=schema, format="csv")
+
+
+@pytest.mark.parametrize("place", [3, 149_999, 270_000, 299_999])
+@pytest.mark.parametrize("quoted", [False, True])
+async def test_a_double_quote_is_missed_wherever_it_is(place, quoted):
+    """In any piece of the file, and at the border of two."""
+    rows = [f'{n},"a, b"\n' if quoted else f"{n},a cell\n" for n in range(300_000)]
+    rows[place] = f'{place},"a cell\n'
+    with pytest.raises(InvalidDataError, match=f"row {place + 1}: "):
+        await read(("id,s\n" + "".join(rows)).encode())
+
+
+async def test_double_quotes_inside_a_cell_that_begins_with_none_are_text():
+    data = b'\xef\xbb\xbf"id",s\n1,5" pipe\n2,"a ""b"" c"\n3,x"\n4,"\n"\n'
+    assert (await read(data))[1] == [("1", '5" pipe'), ("2", 'a "b" c'), ("3", 'x"'), ("4", "\n")]
+    many = b"id,s\n" + b'1,5" pipe\n2,"a\nb"\n' * 120_000
+    assert (await read(many))[1] == [("1", '5" pipe'), ("2", "a\nb")] * 120_000
+
+
+async def test_a_single_column():
+    assert (await read(b"x\n\n\n5\n"))[1] == [(None,), (None,), ("5",)]
+    assert (await read(b"\nx\n5\n"))[1] == [("5",)]
+    assert (await read(b"\r\nx\r\n5\r\n\r\n"))[1] == [("5",), (None,)]
+    wanted = Schema.of({"x": "LONG"})
+    assert (await read(b"x\n\n\n", schema=wanted))[1] == [(None,), (None,)]
+    assert (await read(b"\n\n", schema=wanted, header=False))[1] == [(None,), (None,)]
+    assert (await read(b"\\N\n7", schema=wanted, header=False))[1] == [(None,), ("7",)]
+    blank = 2_200_000  # more than a piece
+    assert (await read(b"x\n" + b"\n" * blank, schema=wanted))[1] == [(None,)] * blank
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("cell", [b"abc", b'"a ""b"""'])
+async def test_rows_that_lie_across_pieces(end, cell):
+    """The first cell moves the borders by one byte each time."""
+    for shift in range(2, 6):
+        rows = [b"1," + b"x" * shift + cell[:0], *[b"2," + cell] * 400_000]
+        source = await open_source(b"id,s" + end + end.join(rows) + end, format="csv")
+        async with aclosing(source.batches()) as batches:
+            found = [(batch.num_rows, batch.column(1).null_count) async for batch in batches]
+        assert sum(rows for rows, _ in found) == 400_001
+        assert not any(nulls for _, nulls in found)
+        assert len(found) > 1
+
+
+@pytest.mark.parametrize("size", [100_000, 200_000, 1_999_990, 2_097_152, 3_500_000, 9_000_000])
+async def test_long_cells_and_long_names(size):
+    long, quoted = "é" * (size // 2), 'é"\n' * (size // 4)
+    cell = '"' + quoted.replace('"', '""') + '"'
+    assert (await read(f"a,b\nw,x\n{long},y\n{cell},z".encode()))[1] == [("w", "x"), (long, "y"), (quoted, "z")]
+    assert (await read(f"a,b\n{long},1\n".encode()))[1] == [(long, "1")]
+    assert (await read(f"{long},b\n1,2\n".encode()))[0].schema.names == [long, "b"]
+
+
+async def test_a_cell_that_is_not_utf8_is_named():
+    data = b"a,b\n" + b"1,xxxxxxxxxxxxxxxxxxxxxxxxx\n" * 150_000 + b"2,\xe4\n"
+    with pytest.raises(InvalidDataError, match=r"'b', row 150001: .*UTF-8"):
+        await read(data)
+
+
+async def test_marks_of_a_byte_order():
+    assert (await read(b'\xef\xbb\xbf"id",s\n1,\xef\xbb\xbfx\n'))[1] == [("1", "\ufeffx")]
+    wanted = Schema.of({"s": "STRING"})
+    rows = b"\xef\xbb\xbfx\n" * 1_000_000
+    assert (await read(b"\xef\xbb\xbf" + rows, schema=wanted, header=False))[1] == [("\ufeffx",)] * 1_000_000
+
+
 # JSON lines
 
 
@@ -490,7 +634,24 @@ async def test_times_in_json_lines_stay_text_without_a_schema():
     assert [row[0] for row in (await read(data))[1]] == stamps
 
 
+async def test_json_lines_that_are_not_utf8():
+    with pytest.raises(InvalidDataError, match=r"'s', row 2: .*UTF-8"):
+        await read(b'{"k":1,"s":"ok"}\n{"k":2,"s":"M\xe4rz"}\n')
+    with pytest.raises(InvalidDataError, match="UTF-8"):
+        await read(b'{"k":1,"M\xe4rz":1}\n')
+
+
+@pytest.mark.parametrize("digits", ["3.5995547663568026e+40", '"3.5995547663568026e+40"', "-1e60", '"1e60"', "1E039"])
+async def test_json_numbers_that_are_too_large_for_a_decimal(digits):
+    """Arrow's parser lets some of them wrap around."""
+    with pytest.raises(InvalidDataError):
+        await read(b'{"a":%s}\n' % digits.encode(), schema=Schema.of({"a": "DECIMAL"}))
+
+
 async def test_json_numbers_of_many_digits():
+    for data in (b'{"a":9007199254740993}\n', b'{"a":0.5}\n{"a":9007199254740993}\n'):
+        with pytest.raises(InvalidDataError, match="digits"):
+            await read(data, schema=Schema.of({"a": "DOUBLE"}))
     with pytest.raises(InvalidDataError, match="'a', row 2"):
         await read(b'{"a":1}\n{"a":12345678901234567890}\n')
     assert (await read(b'{"a":1e300}\n{"a":1e16}\n'))[1] == [("1e+300",), ("1e+16",)]
@@ -587,9 +748,20 @@ async def test_a_file_object_is_read_from_where_it_stands():
 
 
 async def test_files_that_are_none(tmp_path):
-    for data in (tmp_path, tmp_path / "none.csv", io.StringIO("a\n1\n")):
-        with pytest.raises(InvalidInputError):
-            await open_source(data)
+    closed = io.BytesIO(b"a\n1\n")
+    closed.close()
+    with (tmp_path / "out.csv").open("wb") as to_write:
+        for data, said in (
+            (tmp_path, "directory"),
+            (tmp_path / "none.csv", "not there"),
+            (str(tmp_path / ("x" * 300)), "cannot be read"),
+            ("a\0b", "cannot be read"),
+            (io.StringIO("a\n1\n"), "text"),
+            (closed, "closed"),
+            (to_write, "not open for reading"),
+        ):
+            with pytest.raises(InvalidInputError, match=said):
+                await open_source(data)
     with pytest.raises(InvalidInputError, match="format"):
         await open_source(b"a\n", format="xlsx")
     for kind in ("parquet", "arrow"):
@@ -597,7 +769,102 @@ async def test_files_that_are_none(tmp_path):
             await open_source(b"not one of them", format=kind)
 
 
+@pytest.mark.parametrize("form", ["parquet", "feather", "stream"])
+async def test_files_that_are_damaged(form):
+    write = {"parquet": pa.parquet.write_table, "feather": pa.feather.write_feather, "stream": ipc_stream}[form]
+    content = saved(write, pa.table({"s": [uuid.UUID(int=n * 7919**5).hex for n in range(5000)]}))
+    middle = len(content) // 2
+    spoilt = content[:middle] + b"\xff" * 3000 + content[middle + 3000 :]
+    broken = [content[:middle], content[:-20], content[:6]]
+    broken += [spoilt, content[:-60] + b"\xff" * 52 + content[-8:]] if form == "parquet" else []
+    for data in broken:
+        with pytest.raises(InvalidDataError, match="file"):
+            await read(data, format="parquet" if form == "parquet" else "arrow")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+async def test_what_is_read_from_its_end_must_be_able_to_seek(kind):
+    with pytest.raises(InvalidInputError, match="cannot seek"):
+        await open_source(Pipe(FRAMES[kind]()))
+
+
+class OnlyRead:
+    """The least that a file can be; it gives as much as it is asked for."""
+
+    def __init__(self, content):
+        self._file = io.BytesIO(content)
+
+    def read(self, size=-1):
+        return self._file.read(size)
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "ndjson"])
+async def test_pipes_of_more_than_is_kept_while_types_are_guessed(form):
+    columns = {"at": "2024-01-31 17:05:00", "x": 0.30000000000000004, "s": "some text" * 4}
+    row = (json.dumps(columns) if form == "ndjson" else ",".join(map(str, columns.values()))).encode() + b"\n"
+    count = 24_000_000 // len(row)
+    content = (b"" if form == "ndjson" else b"at,x,s\n") + row * count
+    types = ["STRING" if form == "ndjson" else "DATETIME", "DOUBLE", "STRING"]
+    content = packed(content) if form == "csv.gz" else content
+
+    async def check(file):
+        source = await open_source(file)
+        assert [column.type for column in source.schema] == types
+        async with aclosing(source.batches()) as batches:
+            assert sum([batch.num_rows async for batch in batches]) == count
+
+    await check(OnlyRead(content))
+    reading, writing = os.pipe()
+
+    def feed():
+        with open(writing, "wb") as pipe:
+            pipe.write(content)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    with open(reading, "rb", buffering=0) as pipe:
+        await check(pipe)
+    thread.join()
+
+
 # Iterators
+
+
+@pytest.mark.parametrize("is_asynchronous", [False, True])
+async def test_dicts_and_batches_keep_their_order(is_asynchronous):
+    def mixed():
+        yield {"a": 1}
+        yield {"a": 2}
+        yield pd.DataFrame({"a": [3]})
+        yield {"a": 4}
+        yield []
+        yield {"a": 5}
+        yield [{"a": 6}, {"a": 7}]
+        yield from ({"a": n} for n in range(8, 15_000))
+        yield pa.table({"a": [15_000]})
+
+    async def later():
+        for one in mixed():
+            yield one
+
+    _, found = await read(later() if is_asynchronous else mixed())
+    assert [int(cell) for (cell,) in found] == list(range(1, 15_001))
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [(1, "007"), (1.5, "2"), (dt.date(2024, 1, 1), "2024-01-02"), (Decimal("1.5"), "x"), (1, "")],
+)
+async def test_text_is_not_parsed_for_a_column_whose_type_is_only_that_of_the_first_batch(first, later):
+    def batches(table):
+        rows = [{"A": first, "n": 1}], [{"a": None, "n": 2}, {"a": later, "n": 3}]
+        return iter([pa.Table.from_pylist(one) if table else one for one in rows])
+
+    for data in (batches(table=True), batches(table=False)):
+        with pytest.raises(InvalidDataError, match=r"'A', row 3: text .*began as"):
+            await read(data)
+    wanted = Schema.of({"a": "STRING"})
+    assert [row[0] for row in (await read(batches(table=True), schema=wanted))[1]][1:] == [None, later]
 
 
 async def rows_one_by_one(rows=ROWS):

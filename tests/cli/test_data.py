@@ -224,7 +224,7 @@ def test_a_dry_run_tells_the_columns(cli, served, family, file):
 
 
 def test_a_dry_run_tells_what_differs(cli, served, file):
-    path = file("other.parquet", parquet_bytes(pa.table({"ORDER_ID": ["a"], "qty": [True], "note": ["x"]})))
+    path = file("other.parquet", parquet_bytes(pa.table({"ORDER_ID": ["a"], "qty": ["1"], "note": ["x"]})))
     told = cli("data", "put", "Orders", path, "--dry-run", "--evolve", "add", "--json").json
     assert [(one["name"], one["diff"]) for one in told["columns"]] == [("order_id", ""), ("qty", ""), ("note", "+")]
     ran = cli("data", "put", "Orders", path, "--dry-run", code=2)
@@ -235,6 +235,8 @@ def test_a_dry_run_tells_what_differs(cli, served, file):
     ]
     assert "the columns differ from the DataSet's: + note STRING" in ran.err
     assert "--evolve add or --evolve replace" in ran.err
+    flags = file("flags.parquet", parquet_bytes(pa.table({"order_id": ["a"], "qty": [True]})))
+    assert "~ qty LONG -> STRING of bool" in cli("data", "put", "Orders", flags, "--dry-run", code=2).err
     dates = file("dates.parquet", parquet_bytes(pa.table({"qty": pa.array([0], pa.date32())})))
     ran = cli("data", "put", "Orders", dates, "--dry-run", "--json", code=2)
     assert [(one["name"], one["type"], one["diff"]) for one in ran.json["columns"]] == [
@@ -482,6 +484,28 @@ def test_a_file_that_is_read_from_its_end_comes_through_a_pipe(served):
     ran = run(served, "data", "put", "Orders", "-", "--format", "parquet", "--wait", stdin=FILES["rows.parquet"])
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert rows_of(served, "Orders") == ROWS
+
+
+@pytest.mark.parametrize("options", [["--format", "csv"], ["--format", "csv", "--no-header"], ["--format", "ndjson"]])
+def test_a_pipe_that_gives_nothing_empties_nothing(served, options):
+    """What is before the pipe has failed, as a rule."""
+    before = rows_of(served, "Orders")
+    assert before
+    ran = run(served, "data", "put", "Orders", "-", *options, stdin=b"")
+    assert ran.returncode == 2
+    assert b"nothing came through stdin" in ran.stderr
+    assert b"--allow-empty" in ran.stderr
+    assert rows_of(served, "Orders") == before
+    if options != ["--format", "csv"]:
+        ran = run(served, "data", "put", "Orders", "-", *options, "--allow-empty", stdin=b"")
+        assert (ran.returncode, rows_of(served, "Orders")) == (0, [])
+    else:
+        ran = run(served, "data", "put", "Orders", "-", *options, "--allow-empty", stdin=b"")
+        assert b"not even a header" in ran.stderr
+        assert rows_of(served, "Orders") == before
+        header = b"order_id,qty\n"
+        assert run(served, "data", "put", "Orders", "-", *options, stdin=header).returncode == 0
+        assert rows_of(served, "Orders") == []
 
 
 @posix

@@ -5,9 +5,10 @@ import gzip
 import io
 import json
 import math
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import anyio
 import pandas as pd
@@ -22,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domokit import DomoDataset
+from domokit.errors import InvalidDataError
 from domokit.sandbox import Sandbox
 
 from .helpers import FAMILIES
@@ -295,3 +297,228 @@ async def test_zero_rows_of_every_kind(auth, tmp_path):
     assert (await dataset.to_arrow()).num_rows == len(HARD)
     await dataset.replace(table)
     assert_same(await dataset.to_arrow(), table)
+
+
+# -- what must not change on the way, and what is refused rather than changed
+
+
+def text_of(rows, *, quoting, end="\n"):
+    """CSV by hand: Python's writer does not tell NULL from empty text."""
+
+    def cell(value):
+        if value is None:
+            return ""
+        return '"' + value.replace('"', '""') + '"' if quoting or value == "" or set(value) & set('",\r\n') else value
+
+    return "".join(",".join(map(cell, row)) + end for row in rows).encode()
+
+
+awkward_cells = st.none() | st.sampled_from(["a", "", "b c", 'say "x"', "1,2", "two\nlines", "007", 'a"b'])
+DAMAGES = [
+    lambda data, at: data[:at] + b'"' + data[at:],  # a quote too many
+    lambda data, at: data[:at] + data[at + 1 :],  # a byte too few
+    lambda data, at: data[:at],  # cut off
+]
+
+
+@pytest.mark.parametrize("family", ["product"])
+def test_damaged_csv_is_refused_or_read_as_any_reader_would(domo, family, anyio_backend):
+    """Against Python's own strict reader: never fewer rows than it finds, and never other cells."""
+
+    async def check(rows, damage, share, quoting):
+        whole = text_of([("id", "s"), *rows], quoting=quoting)
+        start = whole.index(b"\n") + 1
+        data = damage(whole, start + int(share * (len(whole) - start)))
+        try:
+            wanted = list(csv.reader(io.StringIO(data.decode(), newline=""), strict=True))[1:]
+        except csv.Error:
+            wanted = None
+        if wanted is not None and any(len(row) != 2 for row in wanted if row):
+            wanted = None
+        async with FAMILIES[family](domo) as auth:
+            dataset = await DomoDataset.create(auth, "Damaged", [{"id": "old", "s": "old"}])
+            if wanted is None:
+                with pytest.raises(InvalidDataError, match="row"):
+                    await dataset.replace(data, format="csv")
+                assert (await dataset.to_arrow()).to_pylist() == [{"id": "old", "s": "old"}]
+            else:
+                await dataset.replace(data, format="csv")
+                found = [(row["id"] or "", row["s"] or "") for row in (await dataset.to_arrow()).to_pylist()]
+                assert found == [tuple(row) for row in wanted if row]
+            await dataset.delete(for_good=True)
+
+    @settings(CALM, max_examples=60)
+    @given(
+        st.lists(st.tuples(st.sampled_from(["1", "22"]), awkward_cells), min_size=1, max_size=5),
+        st.sampled_from(DAMAGES),
+        st.floats(0, 1, exclude_max=True),
+        st.booleans(),
+    )
+    def run(rows, damage, share, quoting):
+        anyio.run(check, rows, damage, share, quoting, backend=anyio_backend)
+
+    run()
+
+
+@pytest.mark.parametrize("family", ["product"])
+def test_times_as_text_are_the_same_wherever_they_stand(domo, family, anyio_backend):
+    """A key that is a time finds its row again, whatever comes with it."""
+
+    async def check(times, others):
+        async with FAMILIES[family](domo) as auth:
+            rows = [{"t": one, "n": 1} for one in times]
+            dataset = await DomoDataset.create(auth, "Times", rows, key=["t"], schema={"t": "STRING", "n": "LONG"})
+            again = [{"t": one, "n": 2} for one in [*others, *times]]
+            await dataset.upsert_rows(again)
+            found = (await dataset.to_arrow()).to_pylist()
+            assert len(found) == len({*times, *others})
+            assert all(row["n"] == 2 for row in found)
+            await dataset.delete(for_good=True)
+
+    @settings(CALM, max_examples=25)
+    @given(st.sampled_from([st.times(), st.datetimes()]).flatmap(lambda one: st.tuples(st.sets(one), st.sets(one))))
+    def run(both):
+        times, others = ({value.replace(microsecond=value.microsecond // 1000 * 1000) for value in both[0]}, both[1])
+        if times:
+            anyio.run(check, sorted(times), sorted(others - times), backend=anyio_backend)
+
+    run()
+
+
+@pytest.mark.parametrize("family", ["platform"])
+def test_moments_with_a_zone_in_any_unit(domo, family, anyio_backend):
+    """Against Python's own calendar, or refused."""
+    ticks = st.integers(-(2**63) + 1, 2**63 - 1) | st.integers(-(2**60), 2**60)
+
+    async def check(unit, values, zone):
+        table = pa.table({"at": pa.array(values, pa.timestamp(unit, "UTC"))})
+        per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+        wanted = []
+        for value in values:
+            try:
+                moment = datetime(1970, 1, 1) + timedelta(microseconds=value * 10**6 // per_second)
+                shift = moment.replace(tzinfo=UTC).astimezone(ZoneInfo(zone or "UTC")).utcoffset()
+                wanted.append(moment + shift)
+            except OverflowError:
+                wanted.append(None)
+        async with FAMILIES[family](domo) as auth:
+            try:
+                dataset = await DomoDataset.create(auth, "Moments", table, time_zone=zone)
+            except InvalidDataError:
+                assert None in wanted
+                return
+            found = (await dataset.to_arrow())["at"].to_pylist()
+            assert [a for a, b in zip(found, wanted, strict=True) if b is not None] == [b for b in wanted if b]
+            await dataset.delete(for_good=True)
+
+    @settings(CALM, max_examples=40)
+    @given(
+        st.sampled_from(["s", "ms", "us", "ns"]),
+        st.lists(ticks, min_size=1, max_size=4),
+        st.sampled_from([None, "UTC", "Asia/Tokyo", "America/Caracas"]),
+    )
+    def run(unit, values, zone):
+        anyio.run(check, unit, values, zone, backend=anyio_backend)
+
+    run()
+
+
+@pytest.mark.parametrize("family", ["product"])
+def test_a_single_column_comes_back_from_its_own_export(domo, family, anyio_backend, tmp_path):
+    async def check(kind, values):
+        async with FAMILIES[family](domo) as auth:
+            rows = [{"x": value} for value in values]
+            dataset = await DomoDataset.create(auth, "Single", rows, schema={"x": kind})
+            for header in (True, False):
+                await dataset.to_csv(tmp_path / "own.csv", header=header)
+                result = await dataset.replace(tmp_path / "own.csv", header=header)
+                assert result.rows == len(rows)
+                assert (await dataset.to_arrow()).to_pylist() == rows
+            await dataset.delete(for_good=True)
+
+    @settings(CALM, max_examples=25)
+    @given(
+        st.tuples(st.just("STRING"), st.lists(st.none() | texts, min_size=1, max_size=5))
+        | st.tuples(st.just("LONG"), st.lists(st.none() | st.integers(0, 9), min_size=1, max_size=5))
+    )
+    def run(case):
+        anyio.run(check, *case, backend=anyio_backend)
+
+    run()
+
+
+@pytest.mark.parametrize("is_asynchronous", [False, True])
+def test_an_iterator_of_anything_keeps_its_order(domo, family, anyio_backend, is_asynchronous):
+    """The last of two rows with one key is the one that stays."""
+    forms = {
+        "dict": lambda rows: rows,
+        "list": lambda rows: [rows],
+        "pandas": lambda rows: [pd.DataFrame(rows)],
+        "polars": lambda rows: [pl.DataFrame(rows)],
+        "table": lambda rows: [pa.Table.from_pylist(rows)],
+        "nothing": lambda _: [[]],
+    }
+
+    async def check(names):
+        rows = [{"key": str(place % 3), "n": place} for place in range(2 * len(names))]
+        items = [one for place, name in enumerate(names) for one in forms[name](rows[2 * place : 2 * place + 2])]
+        rows = [row for place, name in enumerate(names) for row in rows[2 * place : 2 * place + 2] if name != "nothing"]
+        async with FAMILIES[family](domo) as auth:
+            schema = {"key": "STRING", "n": "LONG"}
+            dataset = await DomoDataset.create(auth, "Mixed", rows[:0], schema=schema, key=["key"])
+            for action in (dataset.replace, dataset.upsert_rows):
+                await action(one_by_one(items) if is_asynchronous else iter(items))
+                found = (await dataset.to_arrow()).to_pylist()
+                last = {row["key"]: row for row in rows}
+                assert found == rows if action == dataset.replace else all(row == last[row["key"]] for row in found)
+                await dataset.replace([])
+            await dataset.delete(for_good=True)
+
+    @settings(CALM, max_examples=12)
+    @given(st.lists(st.sampled_from(list(forms)), min_size=1, max_size=7))
+    def run(names):
+        anyio.run(check, names, backend=anyio_backend)
+
+    run()
+
+
+@pytest.mark.parametrize("family", ["product"])
+def test_whole_numbers_in_a_column_of_floats_are_exact_or_refused(domo, family, anyio_backend):
+    forms = {
+        "dicts": lambda value: [{"x": value}],
+        "table": lambda value: pa.table({"x": pa.array([value], pa.int64())}),
+        "pandas": lambda value: pd.DataFrame({"x": [value]}),
+        "objects": lambda value: pd.DataFrame({"x": [value]}, dtype=object),
+        "decimals": lambda value: [{"x": Decimal(value)}],
+        "texts": lambda value: [{"x": str(value)}],
+        "ndjson": lambda value: b'{"x":%d}\n' % value,
+        "ndjson of floats": lambda value: b'{"x":%d}\n{"x":0.5}\n' % value,
+        "csv": lambda value: b"x\n%d\n" % value,
+        "iterator": lambda value: iter([pa.table({"x": [0.5]}), [{"x": value}]]),
+    }
+
+    async def check(value):
+        async with FAMILIES[family](domo) as auth:
+            dataset = await DomoDataset.create(auth, "Floats", schema={"x": "DOUBLE"})
+            for form, make in forms.items():
+                how = {"format": form.split()[0]} if form[:3] in ("csv", "ndj") else {}
+                # A text may be how a float is written, with zeros for the digits that do not count.
+                is_text = form in ("decimals", "texts", "csv", "ndjson of floats")
+                if int(float(value)) == value or (is_text and Decimal(repr(float(value))) == value):
+                    await dataset.replace(make(value), **how)
+                    assert float(value) in (await dataset.to_arrow())["x"].to_pylist(), form
+                else:
+                    with pytest.raises(InvalidDataError, match="'x', row"):
+                        await dataset.replace(make(value), **how)
+            await dataset.delete(for_good=True)
+
+    @settings(CALM, max_examples=15)
+    @given(
+        st.sampled_from([1234567890123456700, 2**53, 2**53 + 1, -(2**53) - 1, 2**60, 10**17, 2**63 - 1])
+        | st.integers(2**52, 2**55)
+        | st.integers(-(2**63), 2**63 - 1)
+    )
+    def run(value):
+        anyio.run(check, value, backend=anyio_backend)
+
+    run()

@@ -132,14 +132,12 @@ class File:
         name = os.path.basename(name) if isinstance(name, str) else ""
         if getattr(data, "seekable", lambda: False)():
             start = data.tell()
-            nbytes = data.seek(0, os.SEEK_END) - start
-            data.seek(start)
 
             def again() -> Any:
                 data.seek(start)
                 return pa.PythonFile(_Borrowed(data, start), mode="r")
 
-            return cls(name, again, nbytes)
+            return cls(name, again, None)
         once = _Peeked(data)
         return cls(name, once.restarted, None, once.begin)
 

@@ -21,7 +21,7 @@ from domokit.bulk.convert import WIDE_DECIMAL, check_digits, convert, fitted, re
 from domokit.bulk.decimals import check_size
 from domokit.bulk.schema import Schema
 from domokit.bulk.sources.base import Source
-from domokit.bulk.sources.text import filled, not_damaged, without_mark
+from domokit.bulk.sources.text import USE_UTF8, filled, not_damaged, without_mark
 from domokit.bulk.types import is_text, schema_of
 from domokit.errors import InvalidDataError, InvalidInputError
 
@@ -138,15 +138,19 @@ def _check_size(block: bytes, name: str, types: dict[str, pa.DataType], first_ro
 
 def _read(block: bytes, types: dict[str, pa.DataType], first_row: int) -> pa.Table:
     try:
-        return pyarrow.json.read_json(
+        table = pyarrow.json.read_json(
             pa.BufferReader(block),
             pyarrow.json.ReadOptions(use_threads=False, block_size=len(block) + 1),
             pyarrow.json.ParseOptions(
                 explicit_schema=pa.schema(list(types.items())) if types else None, unexpected_field_behavior="infer"
             ),
         )
+        list(table.column_names)  # which are decoded only now
+    except UnicodeDecodeError:
+        raise InvalidDataError(f"the name of a field after row {first_row - 1} is not UTF-8", hint=USE_UTF8) from None
     except pa.ArrowException as error:
         raise _meaning(str(error), first_row) from None
+    return table
 
 
 def _meaning(said: str, first_row: int) -> InvalidDataError:

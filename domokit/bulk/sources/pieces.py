@@ -78,10 +78,14 @@ class Cutter:
 
     def _end_of_rows(self, data: bytes, *, is_over: bool) -> int:
         """Where the last whole row ends; 0 if none does. Raises: BadRow."""
+        if is_over:
+            end = len(data)
+        elif b"\n" in data:
+            end = end_of_rows(data)
+        else:  # a CR at the very end may be half a line end
+            end = end_of_rows(data.removesuffix(b"\r").replace(b"\r", b"\n"))
         if b'"' not in data:
-            # A CR at the very end may be half a line end.
-            return len(data) if is_over else data.rfind(b"\n") + 1 or data.rfind(b"\r", 0, len(data) - 1) + 1
-        end = len(data) if is_over else end_of_rows(data)
+            return end
         if end and pc.match_substring_regex(pa.scalar(data[:end]), self._whole_rows).as_py():
             return end
         return self._end_of_odd_rows(data, is_over=is_over)
