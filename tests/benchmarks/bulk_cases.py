@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from . import bulk_data
-from .bulk_check import differences_in_files, differences_in_parts, differences_in_table
+from .bulk_check import differences_in_files, differences_in_parts, differences_in_table, rows_in_csv
 from .bulk_contenders import Job, Meter
 from .bulk_data import Data
 from .bulk_server import BulkServer
@@ -146,6 +146,17 @@ async def upload(server: Server, size: Size) -> list[Row]:
 _EXITS = {"to_arrow": 5.0, "to_pandas": 4.0, "to_polars": 4.0}  # and how many times pydomo's rate each should have
 
 
+def _exits(race: _Race, name: str, size: Size) -> list[Row]:
+    rows: list[Row] = []
+    for way, goal in _EXITS.items():
+        rows += [
+            Row(name, f"rate {way}, over pydomo", race.faster(way, "ds_get"), **_goals(size, at_least=goal),
+                note=race.note(way, "ds_get")),
+            Row(name, f"memory {way}, over pydomo", race.larger(way, "ds_get"), **_goals(size, at_most=1 / 6)),
+        ]  # fmt: skip
+    return rows
+
+
 async def download(server: Server, size: Size) -> list[Row]:
     """Every form of the rows, over pydomo's `ds_get()` and over parsing alone; and files."""
     data = bulk_data.usual(size.rows)
@@ -157,14 +168,9 @@ async def download(server: Server, size: Size) -> list[Row]:
         Row("download", "time to_arrow, over parsing alone", race.slower("to_arrow", "parse_limit"),
             **_goals(size, at_most=1.3), note=f"{data.rows} x {len(data.columns)}; {race.note('parse_limit')}"),
     ]  # fmt: skip
-    for way, goal in _EXITS.items():
-        rows += [
-            Row("download", f"rate {way}, over pydomo", race.faster(way, "ds_get"), **_goals(size, at_least=goal),
-                note=race.note(way, "ds_get")),
-            Row("download", f"memory {way}, over pydomo", race.larger(way, "ds_get"), **_goals(size, at_most=1 / 6)),
-        ]  # fmt: skip
     return [
         *rows,
+        *_exits(race, "download", size),
         Row("download", "rate to_parquet, over pydomo", race.faster("to_parquet", "ds_get"),
             **_goals(size, at_least=2.5), note=race.note("to_parquet")),
         Row("download", "rate to_csv, over pydomo's file", race.faster("to_csv", "export_to_file"),
@@ -175,40 +181,46 @@ async def download(server: Server, size: Size) -> list[Row]:
 
 
 async def wide(server: Server, size: Size) -> list[Row]:
-    """200 columns, both ways; by the product API where it is domokit that asks."""
+    """200 columns, both ways."""
     data = bulk_data.wide(size.wide_rows)
-    up, down = ("upload_isal", "upload_pydomo", "upload_limit"), ("to_arrow", "to_pandas", "ds_get", "parse_limit")
+    up, down = ("upload_isal", "upload_pydomo", "upload_limit"), (*_EXITS, "to_parquet", "ds_get", "parse_limit")
     with BulkServer() as bulk:
-        checked = ("upload_isal", "to_arrow", "to_pandas")
-        race = await _race(bulk, data, size, (*up, *down), checked=checked, family="product")
+        checked = ("upload_isal", *_EXITS, "to_parquet")
+        race = await _race(bulk, data, size, (*up, *down), checked=checked, family="platform")
     note = f"{data.rows} x {len(data.columns)}; {race.note('upload_isal', 'upload_pydomo')}"
-    return [
+    rows = [
         Row("wide", "rate of an upload, over pydomo", race.faster("upload_isal", "upload_pydomo"),
             **_goals(size, at_least=8), note=note),
         Row("wide", "time of an upload, over encoding in two threads", race.slower("upload_isal", "upload_limit"),
             **_goals(size, at_most=1.3), note=race.note("upload_limit")),
-        Row("wide", "rate to_arrow, over pydomo", race.faster("to_arrow", "ds_get"), **_goals(size, at_least=5),
-            note=race.note("to_arrow", "ds_get")),
-        Row("wide", "rate to_pandas, over pydomo", race.faster("to_pandas", "ds_get"), **_goals(size, at_least=4),
-            note=race.note("to_pandas")),
+        Row("wide", "bytes sent, over pydomo", race.smaller("upload_isal", "upload_pydomo"), at_most=0.5, timed=False),
+        Row("wide", "memory of an upload, over pydomo", race.larger("upload_isal", "upload_pydomo"),
+            **_goals(size, at_most=0.25)),
+        *_exits(race, "wide", size),
+        Row("wide", "rate to_parquet, over pydomo", race.faster("to_parquet", "ds_get"),
+            **_goals(size, at_least=2.5), note=race.note("to_parquet")),
         Row("wide", "time to_arrow, over parsing alone", race.slower("to_arrow", "parse_limit"),
             **_goals(size, at_most=1.3), note=race.note("parse_limit")),
-        *race.differing("wide"),
     ]  # fmt: skip
+    return rows + race.differing("wide")
 
 
 async def flat(server: Server, size: Size) -> list[Row]:
-    """What more rows cost in memory where they pass through."""
+    """What more rows cost in memory where they pass through; by the product API, for nobody else takes part."""
     data, times = bulk_data.usual(size.rows), size.times_as_many
     whole = str(bulk_data.repeated(data, times))
     rows: list[Row] = []
     with BulkServer() as bulk:
-        for way in ("upload_parquet", "to_parquet", "batches"):
+        for way in ("upload_parquet", "upload_batches", "to_parquet", "to_csv", "batches"):
             bulk.serve(data)
-            few = _run(bulk, data, way)
-            bulk.serve(data, times=times)
-            many = _run(bulk, data, way, parquet=whole)
+            few = _run(bulk, data, way, family="product")
+            with _room() as room:
+                bulk.serve(data, times=times, keep=room if way.startswith("upload") else None)
+                many = _run(bulk, data, way, family="product", parquet=whole)
+                found = rows_in_csv(room.iterdir()) if way.startswith("upload") else many.rows
             note = f"{few.extra / _MIB:.0f} MiB, {many.extra / _MIB:.0f} MiB; {few.seconds:.2f} s, {many.seconds:.2f} s"
             what = f"memory {way}, {data.rows * times} rows over {data.rows}"
             rows.append(Row("flat", what, many.extra / max(few.extra, 1), **_goals(size, at_most=1.3), note=note))
+            missing = abs(data.rows - few.rows) + abs(data.rows * times - many.rows) + abs(many.rows - found)
+            rows.append(Row("flat", f"rows too few or too many, {way}", missing, at_most=0, timed=False, unit=""))
     return rows

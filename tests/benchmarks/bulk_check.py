@@ -3,7 +3,7 @@
 import csv
 import gzip
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
@@ -78,6 +78,20 @@ def _misplaced_nulls(parts: list[bytes], expected: pa.Table) -> int:
         pc.sum(pc.not_equal(pc.is_null(texts[name]), pc.is_null(expected[name]))).as_py() or 0
         for name in expected.column_names
     )
+
+
+def rows_in_csv(paths: Iterable[Path], *, has_header: bool = False) -> int:
+    """How many rows some files of CSV have, compressed or not; in little memory."""
+    rows = 0
+    for path in paths:
+        with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as file:
+            reader = pyarrow.csv.open_csv(
+                file,
+                read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=not has_header),
+                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            )
+            rows += sum(batch.num_rows for batch in reader)
+    return rows
 
 
 def differences_in_table(path: Path, expected: pa.Table) -> int:

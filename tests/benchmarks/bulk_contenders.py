@@ -1,6 +1,6 @@
 """What moves rows, one way in one fresh process: `python -m tests.benchmarks.bulk_contenders '{"way": …}'`
 
-Prints a JSON object: the seconds, those of CPU, and the most memory beyond what was held at the start.
+Prints a JSON object: the seconds, those of CPU, the most memory beyond what was held at the start, and the rows.
 """
 
 import asyncio
@@ -55,11 +55,16 @@ class Job:
 
 @attrs.define
 class Meter:
-    """What a block takes. extra: bytes of resident memory at the peak, over those at the beginning."""
+    """What a block takes.
+
+    extra:  bytes of resident memory at the peak, over those at the beginning.
+    rows:   how many were moved, where that is looked at.
+    """
 
     seconds: float = 0.0
     cpu: float = 0.0
     extra: int = 0
+    rows: int = 0
 
     def __enter__(self) -> Self:
         gc.collect()
@@ -147,7 +152,8 @@ async def _replace(job: Job, data: Any, **options: Any) -> Meter:
     async with _dataset(job) as dataset:
         with meter:
             result = await dataset.replace(data, **options)
-    assert result.rows
+    meter.rows = result.rows
+    assert meter.rows
     return meter
 
 
@@ -163,6 +169,14 @@ async def upload_parquet(job: Job) -> Meter:
     import pyarrow.parquet  # noqa: F401
 
     return await _replace(job, job.parquet)
+
+
+async def upload_batches(job: Job) -> Meter:
+    """From an iterator, as of someone who makes the rows."""
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(job.parquet) as file:
+        return await _replace(job, file.iter_batches(20_000))
 
 
 async def upload_pydomo(job: Job) -> Meter:
@@ -253,28 +267,35 @@ async def to_polars(job: Job) -> Meter:
 
 
 async def to_parquet(job: Job) -> Meter:
+    import pyarrow.parquet
+
     try:
-        return await _read(job, "to_parquet", _nothing, job.out)
+        meter = await _read(job, "to_parquet", _nothing, job.out)
+        meter.rows = pyarrow.parquet.read_metadata(job.out).num_rows
+        return meter
     finally:
         _dropped(job)
 
 
 async def to_csv(job: Job) -> Meter:
+    from .bulk_check import rows_in_csv
+
     try:
-        return await _read(job, "to_csv", _nothing, job.out)
+        meter = await _read(job, "to_csv", _nothing, job.out)
+        meter.rows = rows_in_csv([job.out], has_header=True)
+        return meter
     finally:
         _dropped(job)
 
 
 async def batches(job: Job) -> Meter:
     """Read and dropped."""
-    meter, rows = Meter(), 0
+    meter = Meter()
     async with _dataset(job) as dataset:
         with meter:
             async with dataset.iter_batches() as every:
                 async for batch in every:
-                    rows += batch.num_rows
-    assert rows
+                    meter.rows += batch.num_rows
     return meter
 
 
@@ -329,6 +350,7 @@ WAYS: dict[str, Callable[[Job], Awaitable[Meter]]] = {
         upload_isal,
         upload_zlib,
         upload_parquet,
+        upload_batches,
         upload_pydomo,
         upload_limit,
         to_arrow,

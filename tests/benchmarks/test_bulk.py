@@ -9,7 +9,7 @@ import pytest
 
 from domokit import AccessTokenAuth, ClientOptions, DomoDataset
 
-from .bulk_check import differences_in_files, differences_in_parts, differences_in_table
+from .bulk_check import differences_in_files, differences_in_parts, differences_in_table, rows_in_csv
 from .bulk_data import repeated, usual, wide
 from .bulk_server import DATASET_ID, BulkServer
 from .server import TOKEN
@@ -70,6 +70,15 @@ def test_a_row_too_few_and_one_too_many_are_found(data, tmp_path):
         assert differences_in_parts(tmp_path / parts, expected) >= expected.num_columns
         pyarrow.parquet.write_table(rows, tmp_path / "rows")
         assert differences_in_table(tmp_path / "rows", expected) >= expected.num_columns
+
+
+def test_rows_are_counted_in_files_of_any_kind(data, tmp_path):
+    as_parts(data.expected(), tmp_path)
+    assert rows_in_csv(tmp_path.iterdir()) == 2000
+    (tmp_path / "000003").write_bytes(b'"a","b\nc"\n"","d"\n')
+    assert rows_in_csv(tmp_path.iterdir()) == 2002
+    assert rows_in_csv([data.csv], has_header=True) == 2000
+    assert rows_in_csv([]) == 0
 
 
 def test_files_are_compared_byte_by_byte(tmp_path):
