@@ -1,5 +1,6 @@
 """The command line: `domokit rotate`, `domokit tokens list`, … Thin: it calls entities and workflows, and prints."""
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -16,7 +17,16 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison] - it was closed: 2>&-
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - told before anything is done
+        print("Error: standard output is closed; send it to /dev/null if you do not want it.", file=sys.stderr)
+        sys.exit(2)
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is no reason to fail
         if (change := getattr(stream, "reconfigure", None)) is not None:
             change(errors="backslashreplace")
-    app(prog_name="domokit")
+    try:
+        app(prog_name="domokit")
+    except OSError as error:  # of what prints before a command runs: --help to a full disk
+        print(f"Error: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from domokit.cli.command import command
+from domokit.cli.options import Group
 from domokit.cli.users import as_number
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from domokit.entities.account_config import AccountConfig
     from domokit.entities.accounts import DomoAccount
 
-app = typer.Typer(help="Stored credentials: list, get, upsert.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Stored credentials: list, get, upsert.", no_args_is_help=True)
 
 _COLUMNS = ("id", "name", "provider_type", "owner_id", "is_valid", "allow_external_use", "modified_at")
 

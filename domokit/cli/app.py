@@ -5,9 +5,11 @@ from typing import Annotated
 import typer
 
 from domokit.cli import accounts, data, keep, rotate, sandbox, tokens, users
+from domokit.cli.options import Group
 
 app = typer.Typer(
     name="domokit",
+    cls=Group,
     help="Domo from the command line: access tokens and their rotation, a keeper of credentials, "
     "accounts, users, rows of DataSets, and a local sandbox.\n\n"
     "Try it without a Domo: domokit rotate --sandbox",

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from domokit.cli.options import Common
+from domokit.cli.options import Command, Common
 
 _SECRETS = "DOMO_ACCESS_TOKEN, or DOMO_USERNAME and DOMO_PASSWORD (asked for on a terminal)"
 _ENVIRONMENT = f"Environment: DOMO_INSTANCE, and {_SECRETS}{{or_client}}. DOMO_BASE_URL for another address."
@@ -48,7 +48,7 @@ def command(
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         run.__name__ = function.__name__
         epilog = _ENVIRONMENT.format(or_client=_OR_CLIENT if client_too else "")
-        app.command(name, help=help_text(function), epilog=epilog)(run)
+        app.command(name, cls=Command, help=help_text(function), epilog=epilog)(run)
 
     return register
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from domokit.cli.command import command
+from domokit.cli.options import Group
 
 if TYPE_CHECKING:
     from domokit.auth import Auth
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from domokit.cli.connect import Domo
     from domokit.entities.datasets import DomoDataset
 
-app = typer.Typer(help="Rows of DataSets: ls, put, get, query.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Rows of DataSets: ls, put, get, query.", no_args_is_help=True)
 
 _COLUMNS = ("id", "name", "rows", "columns", "owner_name", "updated_at")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -315,7 +316,10 @@ def _tell_foreseen(domo: "Domo", facts: dict[str, Any]) -> None:
     if domo.options.json:
         domo.out.document({**facts, "columns": columns, "would_be_refused": problem is not None})
     else:
-        domo.out.say(f"Dry run: would {_DOES[facts['action']]} {facts['name']!r}. Nothing was sent.")
+        would = f"would {_DOES[facts['action']]} {facts['name']!r}"
+        if problem is not None:
+            would = f"this would be refused: {problem.message}"
+        domo.out.say(f"Dry run: {would}. Nothing was sent.")
         domo.out.record(facts)
         domo.out.table(columns, ("diff", "name", "type", "type_now"))
     if problem is not None:

@@ -1,9 +1,10 @@
-"""The options that commands share, defined once."""
+"""The options that commands share, defined once, and how options look in the help."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 _PANEL = "Connection and output"
 
@@ -16,6 +17,31 @@ ProviderText = Annotated[
     ),
 ]
 STORE = "abstract-credential-store"
+
+
+def _plain(params: list[Any]) -> list[Any]:
+    """The same, whose flags are shown without a type: they take no value."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
+class Command(TyperCommand):
+    """A command whose help says no more than is needed."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+class Group(TyperGroup):
+    """The same for what has commands below it."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain(super().get_params(ctx))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,10 +43,13 @@ def errors_reported(*, as_json: bool, verbose: bool) -> Generator[None]:
         except BrokenPipeError:
             raise  # whoever read our output has seen enough; typer ends quietly
         except Exception as error:  # noqa: BLE001 - a bug, or the machine's fault: told without a traceback as well
+            is_of_the_system = isinstance(error, OSError) and error.strerror  # a disk is full
             facts = {
                 "error": type(error).__name__,
-                "message": scrub(str(error)) or type(error).__name__,
-                "hint": "" if verbose else "This was not expected. --verbose shows where it happened.",
+                "message": scrub(_words_of(error)),
+                "hint": ""
+                if verbose or is_of_the_system
+                else "This was not expected. --verbose shows where it happened.",
                 "status": None,
                 "request_id": None,
             }
@@ -68,6 +71,12 @@ def facts_of(error: DomoError) -> dict[str, Any]:
     if left := getattr(error, "left_alive", ()):  # of a rotation: what somebody may have to clean up
         facts["left_alive"] = list(left)
     return facts
+
+
+def _words_of(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
 
 
 def note(text: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from domokit.cli.command import help_text
+from domokit.cli.options import Command
 
 if TYPE_CHECKING:
     from domokit.sandbox import Sandbox
@@ -22,12 +23,14 @@ _EXPORTS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def add_to(root: typer.Typer) -> None:
     epilog = "Environment: reads none; it prints the DOMO_ variables that lead to it."
-    root.command("sandbox", help=help_text(serve), epilog=epilog)(serve)
+    root.command("sandbox", cls=Command, help=help_text(serve), epilog=epilog)(serve)
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8765,
     state: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep its state in this file, which brings its own company.")
     ] = None,
@@ -69,9 +72,18 @@ def _serve(
     sandbox = open_sandbox(state and state.expanduser(), instance, users)
     from domokit.sandbox.serve import run
 
+    is_served = False
+
+    def tell(sandbox: "Sandbox") -> None:
+        nonlocal is_served
+        is_served = True
+        (_print_json if as_json else _print_table)(sandbox)
+
     try:
-        run(sandbox, host=host, port=port, on_ready=_print_json if as_json else _print_table)
+        run(sandbox, host=host, port=port, on_ready=tell)
     except OSError as error:
+        if is_served:  # what failed is to tell where
+            raise
         where = str(error.filename) if error.filename else f"{host}:{port}"
         raise InvalidInputError(
             f"the sandbox cannot be served: {where}: {error.strerror or error}",

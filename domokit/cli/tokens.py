@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from domokit.cli.command import command
-from domokit.cli.options import STORE, ProviderText, UserText
+from domokit.cli.options import STORE, Group, ProviderText, UserText
 from domokit.cli.users import as_number, owner_id
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from domokit.entities.access_tokens import DomoAccessToken
     from domokit.errors import DomoError
 
-app = typer.Typer(help="Developer access tokens: list, generate, revoke.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Developer access tokens: list, generate, revoke.", no_args_is_help=True)
 
 COLUMNS = ("id", "name", "owner_id", "expires_at", "days_left")
 _FOR_EVER = timedelta(days=20 * 365)

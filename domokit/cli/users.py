@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from domokit.cli.command import command
+from domokit.cli.options import Group
 
 if TYPE_CHECKING:
     from domokit.auth import Auth
     from domokit.cli.connect import Domo
     from domokit.entities.users import DomoUser
 
-app = typer.Typer(help="People: list, get.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="People: list, get.", no_args_is_help=True)
 
 _COLUMNS = ("id", "name", "email", "role_id", "title", "department", "is_active")
 

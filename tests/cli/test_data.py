@@ -233,6 +233,8 @@ def test_a_dry_run_tells_what_differs(cli, served, file):
         ["qty", "LONG", "LONG"],  # text that may be numbers: the values decide
         ["+", "note", "STRING"],
     ]
+    assert ran.out.startswith("Dry run: this would be refused: the columns differ from the DataSet's: + note STRING.")
+    assert "would replace" not in ran.out
     assert "the columns differ from the DataSet's: + note STRING" in ran.err
     assert "--evolve add or --evolve replace" in ran.err
     flags = file("flags.parquet", parquet_bytes(pa.table({"order_id": ["a"], "qty": [True]})))
@@ -326,7 +328,9 @@ def test_a_bad_value_takes_the_load_back(cli, served, file):
 
 def test_who_is_not_there(cli, served, family, file):
     assert "Add --create" in cli("data", "put", "Nobody", file(), code=1).err
-    assert "there is no DataSet named 'orders'" in cli("data", "get", "orders", code=1).err
+    said = cli("data", "get", "orders", code=1).err
+    assert "there is no DataSet named 'orders'" in said
+    assert "Check the name" in said
     cli("data", "get", "00000000-0000-4000-8000-000000000000", code=1)
     cli("data", "put", "00000000-0000-4000-8000-000000000000", file(), "--create", code=1)
     assert writes(served) == []
@@ -339,8 +343,9 @@ def test_several_of_one_name_are_told_apart_by_id(cli, served, family, file):
     second = cli("data", "put", "Twins", path, "--create", "--json").json["dataset_id"]
     served.state.datasets[first].name = "Twins"
     for arguments in (["put", "Twins", path, "--create"], ["get", "Twins"], ["query", "Twins", "SELECT 1"]):
-        ran = cli("data", *arguments, code=2)
+        ran = cli("data", *arguments, code=1)
         assert "2 DataSets are named 'Twins'" in ran.err
+        assert "Name one by its id" in ran.err
         assert first in ran.err
         assert second in ran.err
     cli("data", "put", first, file("one.csv", "order_id,qty\nz,9\n"), "--wait")

@@ -2,11 +2,19 @@
 
 import json
 import logging
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from domokit.cli import connect
 from domokit.entities.users import DomoUser
+
+KIT = [sys.executable, "-m", "domokit"]
+FULL = Path("/dev/full")
+posix = pytest.mark.skipif(not FULL.exists(), reason="a device that is always full")
 
 
 def test_nothing_set_up_names_the_variables(bare):
@@ -129,3 +137,51 @@ def test_one_document_on_stdout(cli):
 def test_bad_answers_are_1(cli, served, kind, details, error):
     served.misbehave(kind, times=None, path="/api/identity", **details)
     assert cli("users", "get", "5", "--json", code=1).error["error"] == error
+
+
+def into_the_full(words):
+    with FULL.open("w") as full:
+        return subprocess.run([*KIT, *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+
+
+@posix
+@pytest.mark.parametrize(
+    "arguments",
+    ["users list", "users list --json", "data get Orders", "data query Orders SELECT/1", "rotate --dry-run"],
+)
+def test_a_full_disk_is_told_in_one_line(arguments):
+    words = [word.replace("/", " ") for word in arguments.split()]
+    ran = into_the_full([*words, "--sandbox"])
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert "No space left on device" in line
+    assert "Errno" not in line
+
+
+@posix
+@pytest.mark.parametrize(
+    "arguments", ["--help", "data put --help", "--version", "sandbox --port 0", "sandbox --port 0 --json"]
+)
+def test_a_full_disk_ends_what_needs_no_domo(arguments):
+    ran = into_the_full(arguments.split())
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 1
+    assert "No space left on device" in ran.stderr
+    assert "cannot be served" not in ran.stderr
+
+
+@posix
+@pytest.mark.parametrize("arguments", ["--help", "users list --sandbox", "rotate --sandbox", "sandbox --port 0"])
+def test_a_closed_stdout_is_told_before_anything_is_done(arguments, state_file):
+    command = f"{shlex.join(KIT)} {arguments} >&-"
+    ran = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert ran.returncode == 2
+    assert ran.stderr == "Error: standard output is closed; send it to /dev/null if you do not want it.\n"
+    assert not state_file.exists()
+
+
+@posix
+def test_a_closed_stderr_does_no_harm():
+    command = f"{shlex.join(KIT)} users get 99999 --sandbox 2>&-"
+    ran = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (1, "")

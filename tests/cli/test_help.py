@@ -45,6 +45,18 @@ def test_every_command_explains_itself(command):
     assert ("--dry-run" in text) == (command in CHANGING)
 
 
+@pytest.mark.parametrize("command", ["", "tokens", "accounts", "users", "data", *COMMANDS])
+def test_help_has_no_types_of_flags_and_no_braces(command):
+    text = help_of(*command.split())
+    assert "--help" in text
+    for noise in ("<bool>", "BOOLEAN", "<int range>", "INTEGER RANGE"):
+        assert noise not in text
+    (usage,) = [line for line in text.splitlines() if "Usage:" in line]
+    assert "{" not in usage
+    if command.split()[:1] == ["data"] and command.split()[1:] in (["put"], ["get"], ["query"]):
+        assert "ID|NAME" in usage
+
+
 @pytest.mark.parametrize("command", KEEPING)
 def test_what_keeps_explains_itself(command):
     text = help_of(*command.split())
