@@ -47,7 +47,7 @@ class DatasetsTogether(DomoEntity):
         Raises: SeveralFailedError with the error of each id that failed and the others' results.
         Source: POST /api/data/v3/datasources/bulk, GET /v1/datasets/{dataset_id}
         """
-        wanted = list(ids)
+        wanted = ids_of(ids, "ids", "DATA_SOURCE")
         if auth.family == "platform":
             return await super().get_many(auth, wanted, max_concurrency=max_concurrency)
         found: dict[Any, Json] = {}
