@@ -95,6 +95,7 @@ class OAuthCharge(Charge):
         self._hopeless: DomoError | None = None
         self._lost: DomoError | None = None  # an answer, in a renewal that nobody may have waited for
         self._doubt: tuple[DomoError, str] | None = None  # and the fingerprint of the token that goes on meanwhile
+        self._insists = False  # whether even a password that was refused is to be presented once more
         self._is_suspect = False  # whether the secrets are to be compared with what is there now
         self._published: dict[Publication, str] = {}  # fingerprints
 
@@ -135,7 +136,7 @@ class OAuthCharge(Charge):
         return any(not isinstance(grant, RefreshGrant) or grant.refresh_token for grant in keeper.grants)
 
     def begin_anew(self) -> None:
-        self._hopeless, self._is_suspect = None, True
+        self._hopeless, self._is_suspect, self._insists = None, True, True
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -149,7 +150,8 @@ class OAuthCharge(Charge):
         """
         if self._hopeless is None:
             try:
-                return await keeper.renew(insist=False)
+                insist, self._insists = self._insists, False
+                return await keeper.renew(insist=insist)
             except DomoError as error:
                 if error.needs_human and not isinstance(error, StoreError):
                     self._hopeless, self._is_suspect = error, True
