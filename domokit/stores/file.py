@@ -96,7 +96,10 @@ class FileStore(TokenStore):
         return sorted((await in_thread(self._read)).entries)
 
     async def check(self) -> None:
-        """Look whether it could be read and written; nothing is made, closed or set aside, and no lock is taken."""
+        """Look whether it could be read and written; nothing is made, closed or set aside, and no lock is taken.
+
+        Raises: StoreError; what its encryption raises. (A key of the keyring is made there if there is none yet.)
+        """
         await in_thread(self._check)
 
     def lock(self, key: str, *, timeout: float = LOCK_TIMEOUT) -> AbstractAsyncContextManager[StoreLock]:
@@ -320,6 +323,7 @@ class FileStore(TokenStore):
             raise self._corrupt("will be set aside when it is used")
         if isinstance(found, DomoError):
             raise found
+        sealed(self.encryption, Secret(""), "check")
         try:
             directory = next(one for one in self.path.parents if one.exists())
             self._check_directory(directory)

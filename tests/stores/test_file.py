@@ -421,6 +421,13 @@ async def test_a_check_finds_what_is_wrong_and_changes_nothing(store, path, tmp_
     assert mode(locks) == 0o777
 
 
+async def test_a_check_finds_a_key_that_is_none(path):
+    store = FileStore(path, encryption=EncryptionKey.from_callable(lambda: "nonsense"))
+    with pytest.raises(errors.InvalidInputError, match="holds no key"):
+        await store.check()
+    assert not path.parent.exists()
+
+
 async def test_a_check_sees_a_disk_that_is_full_or_can_only_be_read(small_disk):
     import subprocess
 

@@ -615,8 +615,8 @@ def test_a_field_that_looks_like_none_is_good(written, value):
 def test_a_secret_in_an_address_is_refused_and_not_shown(written, query):
     line = 'token_url = "https://login.example.com/token"'
     error = refused(written(changed(line, line.replace("/token", f"/token?{query}"))))
-    assert "credentials.any.token_url has a secret in its query, " in error.message
-    assert "by reference, in params" in error.message
+    assert "credentials.any.token_url " in error.message
+    assert "its query" in error.message
     assert CANARY not in error.message
     assert query.partition("=")[2] not in error.message
 

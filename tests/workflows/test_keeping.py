@@ -661,6 +661,20 @@ async def test_many_credentials_try_a_wrong_password_of_domo_once(world, sandbox
         assert len(sign_ins(sandbox)) == 2
 
 
+async def test_who_signs_in_may_be_given_by_reference(world, server, sandbox):
+    world.rdp("rdp")
+    world.client("client")
+    world.sections["rdp"]["username"] = world.secret("RDP_USER", "rdp")
+    world.sections["client"]["client_id"] = world.secret("CLIENT_ID", "client")
+    written = world.write().read_text()
+    world.path.write_text(written.replace(f'"{sandbox.username}"', f'"{world.secret("DOMO_USER", sandbox.username)}"'))
+    keeping = Keeping(read_config(world.path))
+    status = await keeping.once()
+    assert [(one.state, one.last_error) for one in status.credentials] == [("fresh", None)] * 2
+    assert {request.client_id for request in server.requests} == {"app-key", "client"}
+    assert world.lives("rdp")
+
+
 async def test_a_missing_reference_is_waited_for(world, server, monkeypatch):
     world.keeper |= {"first_retry": "200ms", "last_retry": "200ms"}
     world.rdp("rdp")
