@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 import domokit
 import domokit.oauth
 from domokit.cli.app import app
-from domokit.workflows.keeping import read_config
+from domokit.workflows.keeping import config, read_config
 
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text()
@@ -126,11 +127,43 @@ def test_options_block_runs():
 
 async def test_fixture_example_runs(domo_sandbox, domo_auth):
     (block,) = blocks("Testing your own code")
-    names = {"DomoUser": domokit.DomoUser}
+    names = {}
     exec(block, names)
     await names["test_leavers"](domo_sandbox, domo_auth)
     assert any(request.status == 503 for request in domo_sandbox.requests)
     await domo_auth.aclose()
+
+
+@pytest.mark.parametrize("mode", ["asyncio_mode", "anyio_mode"])
+def test_fixture_example_runs_in_a_fresh_project(pytester, mode):
+    (settings,), (block,) = blocks("Testing your own code", "toml"), blocks("Testing your own code")
+    assert f'{mode} = "auto"' in settings
+    if mode == "anyio_mode":
+        settings = settings.partition("asyncio_mode")[0] + 'anyio_mode = "auto"\n'
+    (pytester.path / "pyproject.toml").write_text(settings)
+    pytester.makepyfile(block)
+    other = "no:asyncio" if mode == "anyio_mode" else "no:anyio"
+    result = pytester.runpytest_subprocess("-p", other)
+    assert result.ret == 0
+    assert result.parseoutcomes()["passed"] >= 1
+
+
+def test_all_extras_are_in_the_table():
+    table = README.partition("| extra | brings |")[2].partition("\n\n")[0]
+    told = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    extras = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert sorted(told) == sorted(extras.keys() - {"dev"})
+
+
+def test_every_member_that_a_configuration_may_have_is_known():
+    section = README.partition("## Keep many credentials fresh")[2].partition("\n## ")[0]
+    rows = [line.split("|") for line in section.splitlines() if line.startswith("| ")][2:]
+    assert [row[1].strip(" `") for row in rows[4:]] == list(config._KINDS)
+    source = Path(config.__file__).read_text()
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row[2])} - {"true"}
+    assert len(names) > 25
+    for name in names:
+        assert f'"{name}"' in source, name
 
 
 @pytest.mark.parametrize("name", ["try", "test"])

@@ -30,6 +30,7 @@ class AccessTokenAuth(Auth):
     def from_env(cls, prefix: str = "DOMO_", **overrides: Any) -> Self:
         """From DOMO_INSTANCE, DOMO_ACCESS_TOKEN and, if set, DOMO_BASE_URL.
 
+        overrides:  arguments of the constructor; they win, and their variables need not be set.
         Raises: MissingCredentialError, naming what is not set.
         """
         names = {"domo_instance": "INSTANCE", "access_token": "ACCESS_TOKEN"}

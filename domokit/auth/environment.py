@@ -19,6 +19,8 @@ _KINDS: tuple[tuple[str, type[AccessTokenAuth | SessionAuth | OAuthClientAuth]],
 def auth_from_env(prefix: str = "DOMO_", **overrides: Any) -> Auth:
     """The auth object for whichever secret is set: an access token, else a password, else a client secret.
 
+    prefix:     of the variables' names.
+    overrides:  arguments of the constructor; they win, and their variables need not be set.
     Raises: MissingCredentialError, if none is, or if what belongs to it is missing.
     """
     for secret, kind in _KINDS:

@@ -60,6 +60,7 @@ class OAuthClientAuth(Auth):
     def from_env(cls, prefix: str = "DOMO_", **overrides: Any) -> Self:
         """From DOMO_CLIENT_ID, DOMO_CLIENT_SECRET and, if set, DOMO_INSTANCE and DOMO_BASE_URL.
 
+        overrides:  arguments of the constructor; they win, and their variables need not be set.
         Raises: MissingCredentialError, naming what is not set.
         """
         names = {"client_id": "CLIENT_ID", "client_secret": "CLIENT_SECRET"}

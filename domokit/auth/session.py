@@ -113,6 +113,7 @@ class SessionAuth(Auth):
     def from_env(cls, prefix: str = "DOMO_", **overrides: Any) -> Self:
         """From DOMO_INSTANCE, DOMO_USERNAME, DOMO_PASSWORD and, if set, DOMO_BASE_URL.
 
+        overrides:  arguments of the constructor; they win, and their variables need not be set.
         Raises: MissingCredentialError, naming what is not set.
         """
         names = {"domo_instance": "INSTANCE", "username": "USERNAME", "password": "PASSWORD"}
@@ -232,7 +233,11 @@ class BrowserSessionAuth(SessionAuth):
 
     @classmethod
     def from_env(cls, prefix: str = "DOMO_", **overrides: Any) -> Self:
-        """From DOMO_INSTANCE, DOMO_BROWSER_COOKIE and, if set, DOMO_BASE_URL."""
+        """From DOMO_INSTANCE, DOMO_BROWSER_COOKIE and, if set, DOMO_BASE_URL.
+
+        overrides:  arguments of the constructor; they win, and their variables need not be set.
+        Raises: MissingCredentialError, naming what is not set.
+        """
         names = {"domo_instance": "INSTANCE", "cookie": "BROWSER_COOKIE"}
         return cls(**from_environment(prefix, names, overrides))
 

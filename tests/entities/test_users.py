@@ -176,8 +176,9 @@ async def test_get_by_email_is_exact_whatever_the_case(anyone, person, domo_sand
 
 @pytest.mark.parametrize("part", ["quill@example.com", "zoe.quill@example", "@"])
 async def test_get_by_email_does_not_take_a_part_for_the_whole(anyone, person, part):
-    with pytest.raises(errors.NotFoundError):
+    with pytest.raises(errors.NotFoundError, match="Check the address") as none:
         await DomoUser.get_by_email(anyone, part)
+    assert "Check the id" not in str(none.value)
 
 
 @pytest.mark.parametrize("address", ["", None, "zoe"])
