@@ -6,7 +6,7 @@ from datetime import datetime
 from html import escape
 from importlib import import_module
 from types import ModuleType
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
 
 import attrs
 
@@ -54,6 +54,13 @@ def given(**values: Any) -> dict[str, Any]:
 def id_of(one: Any) -> Any:
     """The id of an entity; what is none is taken for an id."""
     return one.id if isinstance(one, DomoEntity) else one
+
+
+def listed(what: str, values: Any) -> list[Any]:
+    """A list of entities or ids. Raises: InvalidInputError, for one alone and for what is none."""
+    if isinstance(values, (str, bytes, Mapping, DomoEntity)) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{what} is a list, of Domo's objects or of their ids, not {values!r}")
+    return list(cast("Iterable[Any]", values))
 
 
 def texts_of(what: str, texts: Iterable[str]) -> list[str]:

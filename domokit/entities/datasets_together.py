@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self
 
 from domokit.auth import Auth
-from domokit.entities.base import DomoEntity, entity, id_of, texts_of
+from domokit.entities.base import DomoEntity, entity, id_of, listed, texts_of
 from domokit.entities.listing import Listing
 from domokit.errors import (
     APIError,
@@ -108,7 +108,7 @@ class DatasetsTogether(DomoEntity):
 
         Source: POST /api/data/v1/ui/bulk/tag, POST /api/data/v1/ui/bulk/tag/delete (product API)
         """
-        new, old, all_of_them = texts_of("add", add), texts_of("remove", remove), _listed(datasets)
+        new, old, all_of_them = texts_of("add", add), texts_of("remove", remove), listed("datasets", datasets)
         if not new and not old:
             raise InvalidInputError("pass add= or remove=, lists of tags")
         if new:
@@ -122,7 +122,7 @@ class DatasetsTogether(DomoEntity):
 
         Source: POST /api/data/v2/datasources/account/{account_id} (product API)
         """
-        if ids := _listed(datasets):
+        if ids := _ids(datasets):
             await many.switch_account(auth, id_of(account), ids)
 
 
@@ -135,7 +135,8 @@ def grants(users: Iterable[Any], groups: Iterable[Any], level: str) -> list[dict
 
 
 def grantees(users: Iterable[Any], groups: Iterable[Any]) -> list[tuple[str, Any]]:
-    found = [("USER", id_of(one)) for one in users] + [("GROUP", id_of(one)) for one in groups]
+    found = [("USER", id_of(one)) for one in listed("users", users)]
+    found += [("GROUP", id_of(one)) for one in listed("groups", groups)]
     if not found:
         raise InvalidInputError("pass at least one user or group")
     return found
@@ -148,10 +149,8 @@ def the_one(user: Any, group: Any) -> tuple[str, Any]:
     return ("USER", id_of(user)) if group is None else ("GROUP", id_of(group))
 
 
-def _listed(datasets: Iterable[Any]) -> list[str]:
-    if isinstance(datasets, (str, DomoEntity)):
-        raise InvalidInputError("datasets is a list, of DataSets or of their ids")
-    return [str(id_of(one)) for one in datasets]
+def _ids(datasets: Iterable[Any]) -> list[str]:
+    return [str(id_of(one)) for one in listed("datasets", datasets)]
 
 
 def _batches(ids: Iterable[Any], size: int) -> list[tuple[Any, ...]]:
@@ -168,7 +167,7 @@ async def _each(
 ) -> None:
     """Change all of them. Raises: SeveralFailedError, unless all that failed is `fine`."""
     require_family(auth, "product")
-    ids = _listed(datasets)
+    ids = _ids(datasets)
     failures: dict[Any, DomoError] = {}
 
     async def some(batch: Sequence[str]) -> None:

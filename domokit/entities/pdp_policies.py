@@ -17,6 +17,7 @@ from domokit.entities.base import (
     as_text,
     entity,
     given,
+    listed,
     unless_gone,
 )
 from domokit.entities.listing import Pager
@@ -255,9 +256,9 @@ def _checked(auth: Auth, name: Any, filters: Any) -> dict[str, Any]:
 
 def _people(users: Iterable[Any], groups: Iterable[Any], virtual_user_ids: Sequence[str]) -> dict[str, Any]:
     return {
-        "user_ids": [_id_of("users", one) for one in users],
-        "group_ids": [_id_of("groups", one) for one in groups],
-        "virtual_user_ids": [str(one) for one in virtual_user_ids],
+        "user_ids": [_id_of("users", one) for one in listed("users", users)],
+        "group_ids": [_id_of("groups", one) for one in listed("groups", groups)],
+        "virtual_user_ids": [str(one) for one in listed("virtual_user_ids", virtual_user_ids)],
     }
 
 

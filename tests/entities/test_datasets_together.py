@@ -158,6 +158,8 @@ async def test_another_account(admin, domo_sandbox):
         lambda auth: DomoDataset.set_owner_many(auth, ["a-b"]),
         lambda auth: DomoDataset.set_owner_many(auth, ["a-b"], user=1, group=2),
         lambda auth: DomoDataset.share_many(auth, ["a-b"]),
+        lambda auth: DomoDataset.share_many(auth, ["a-b"], users=5),
+        lambda auth: DomoDataset.delete_many(auth, 5),
         lambda auth: DomoDataset.share_many(auth, ["a-b"], users=[1], level="OWNER"),
         lambda auth: DomoDataset.tag_many(auth, ["a-b"]),
         lambda auth: DomoDataset.tag_many(auth, ["a-b"], add="sales"),

@@ -142,6 +142,9 @@ A_FILTER = RowFilter(column="boss", values=["1"])
         ({"name": 5}, "needs a name"),
         ({"users": ["a@example.com"]}, "users: 'a@example.com'"),
         ({"groups": [None]}, "groups: None"),
+        ({"users": 5}, "users is a list"),
+        ({"groups": None}, "groups is a list"),
+        ({"virtual_user_ids": "v"}, "virtual_user_ids is a list"),
     ],
 )
 async def test_wrong_arguments(anyone, domo_sandbox, given, said):
