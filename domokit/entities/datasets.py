@@ -547,8 +547,8 @@ def _partition(name: Any) -> str:
     """The name of a partition. Raises: InvalidInputError, for one that could be loaded, but never deleted."""
     if not isinstance(name, str) or not name.strip():
         raise InvalidInputError("a partition needs a name")
-    if not name.strip(". "):
+    if "/" in name or not name.strip(". "):
         raise InvalidInputError(
-            f"a partition cannot be called {name!r}: no path leads to it, so it could not be deleted"
+            f"a partition cannot be called {name!r}: as a part of a path, which deleting it takes, it leads elsewhere"
         )
     return name

@@ -108,7 +108,7 @@ class DatasetsTogether(DomoEntity):
 
         Source: POST /api/data/v1/ui/bulk/tag, POST /api/data/v1/ui/bulk/tag/delete (product API)
         """
-        new, old, all_of_them = texts_of(add, "add"), texts_of(remove, "remove"), _listed(datasets)
+        new, old, all_of_them = texts_of(add, "add"), texts_of(remove, "remove"), _ids(datasets)
         if not new and not old:
             raise InvalidInputError("pass add= or remove=, lists of tags")
         if new:
@@ -122,7 +122,7 @@ class DatasetsTogether(DomoEntity):
 
         Source: POST /api/data/v2/datasources/account/{account_id} (product API)
         """
-        if ids := _listed(datasets):
+        if ids := _ids(datasets):
             await many.switch_account(auth, id_of(account, "account", "ACCOUNT"), ids)
 
 
@@ -149,7 +149,7 @@ def the_one(user: Any, group: Any) -> tuple[str, Any]:
     return ("USER", id_of(user, "user", "USER")) if group is None else ("GROUP", id_of(group, "group", "GROUP"))
 
 
-def _listed(datasets: Iterable[Any]) -> list[str]:
+def _ids(datasets: Iterable[Any]) -> list[str]:
     return [str(one) for one in ids_of(datasets, "datasets", "DATA_SOURCE")]
 
 
@@ -167,7 +167,7 @@ async def _each(
 ) -> None:
     """Change all of them. Raises: SeveralFailedError, unless all that failed is `fine`."""
     require_family(auth, "product")
-    ids = _listed(datasets)
+    ids = _ids(datasets)
     failures: dict[Any, DomoError] = {}
 
     async def some(batch: Sequence[str]) -> None:

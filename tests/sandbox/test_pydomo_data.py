@@ -52,6 +52,14 @@ def test_a_frame_goes_in_and_comes_back(server: Sandbox, domo: Any):
     assert dataset_id not in server.state.datasets
 
 
+def test_times_that_are_all_midnights(server: Sandbox, domo: Any):
+    """pandas writes them as dates, and pydomo passes that on."""
+    days = pd.to_datetime(["2024-01-01", "2024-02-29"])
+    dataset_id = domo.ds_create(pd.DataFrame({"at": days}), "Py midnights")
+    assert server.state.datasets[dataset_id].columns == [{"type": "DATETIME", "name": "at"}]
+    assert [row[0] for row in server.dataset_rows(dataset_id)] == list(days.to_pydatetime())
+
+
 def test_large_frames_go_in_parts_that_count_from_zero(server: Sandbox, domo: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(domo.utilities, "estimate_chunk_rows", lambda data, kbytes=0: 2)
     dataset_id = domo.ds_create(FRAME, "Py parts")
