@@ -57,6 +57,8 @@ def unless_gone(missing_ok: bool) -> AbstractContextManager[None]:
     return suppress(NotFoundError) if missing_ok else nullcontext()
 
 
+_NUMBERED = ("USER", "GROUP")  # kinds whose ids are numbers always
+
 # -- converters: what comes from the wire never makes parsing fail; what makes no sense stays readable in `raw`
 
 
@@ -259,8 +261,9 @@ def id_of(one: Any, what: str, kind: str) -> Any:
     given_id: Any = one.id if isinstance(one, DomoEntity) else one
     if isinstance(given_id, SupportsIndex) and not isinstance(given_id, bool):
         given_id = index(given_id)  # numpy has integers of its own
-    if (entity_id := as_id(given_id)) is None:
-        raise InvalidInputError(f"{what} takes entities or their ids, not {type(one).__name__}")
+    entity_id = as_id(given_id)
+    if entity_id is None or (kind in _NUMBERED and not isinstance(entity_id, int)):
+        raise InvalidInputError(f"{what} takes entities or their ids, not {one!r}")
     return entity_id
 
 
