@@ -645,6 +645,39 @@ async def test_a_dead_refresh_token_is_replaced_by_the_next_that_is_brought(worl
     assert server.reuses == []
 
 
+@pytest.mark.parametrize("change", ["user", "store"])
+async def test_a_change_that_would_present_a_token_again_is_told_and_undone(world, time, server, caplog, change):
+    """Under another key, or in another store, what was handed over at first has been replaced long ago."""
+    world.keeper |= {"first_retry": "200ms", "last_retry": "200ms"}
+    world.store += '[stores.other]\nkind = "file"\npath = "other.json"\n'
+    world.alteryx("alteryx")
+    keeping = world.keeping(time)
+    async with world.at_work(keeping):
+        await until(lambda: are(keeping, "fresh"))
+        time.passes(DUE)
+        await until(lambda: of(keeping, "alteryx").renewals == 1)
+        await until(lambda: world.published("alteryx") == world.newest("alteryx"))
+        before = dict(world.sections["alteryx"])
+        world.sections["alteryx"][change] = "other"
+        world.write()
+        await until(lambda: of(keeping, "alteryx").failures >= 3)
+        status = of(keeping, "alteryx")
+        assert (status.state, status.needs_human) == ("failing", True)
+        assert "the refresh token that was handed over was replaced" in status.last_error
+        assert "undo what was changed of user, scope, client or store" in status.last_error, "what to do is said, too"
+        assert f"alteryx: {status.last_error}" in caplog.text
+        assert (server.count(), server.reuses) == (1, [])
+        assert world.lives("alteryx")
+
+        world.sections["alteryx"] = before
+        world.write()
+        await until(lambda: are(keeping, "fresh") and of(keeping, "alteryx").failures == 0)
+        time.passes(DUE)
+        await until(lambda: of(keeping, "alteryx").renewals == 1)
+        await until(lambda: world.published("alteryx") == world.newest("alteryx"))
+    assert (server.count(), server.reuses) == (2, [])
+
+
 async def test_many_credentials_try_a_wrong_password_of_domo_once(world, sandbox, monkeypatch):
     world.keeper |= {"first_retry": "200ms", "last_retry": "200ms"}
     for number in range(4):
