@@ -57,7 +57,7 @@ def unless_gone(missing_ok: bool) -> AbstractContextManager[None]:
     return suppress(NotFoundError) if missing_ok else nullcontext()
 
 
-_NUMBERED = ("USER", "GROUP")  # kinds whose ids are numbers always
+_IDS: Mapping[str, type] = {"USER": int, "GROUP": int, "DATA_SOURCE": str}  # of kinds whose ids are of one type always
 
 # -- converters: what comes from the wire never makes parsing fail; what makes no sense stays readable in `raw`
 
@@ -243,7 +243,7 @@ def many(value: Any, what: str) -> list[Any]:
     """
     if value is None or isinstance(value, (str, bytes)):
         raise InvalidInputError(f"{what} is a list, not {type(value).__name__}", hint=f"Pass {what}=[…].")
-    return list(value) if isinstance(value, Iterable) else [value]
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, Mapping) else [value]
 
 
 def texts_of(value: Any, what: str) -> list[str]:
@@ -262,7 +262,7 @@ def id_of(one: Any, what: str, kind: str) -> Any:
     if isinstance(given_id, SupportsIndex) and not isinstance(given_id, bool):
         given_id = index(given_id)  # numpy has integers of its own
     entity_id = as_id(given_id)
-    if entity_id is None or (kind in _NUMBERED and not isinstance(entity_id, int)):
+    if entity_id is None or not isinstance(entity_id, _IDS.get(kind, object)):
         raise InvalidInputError(f"{what} takes entities or their ids, not {one!r}")
     return entity_id
 

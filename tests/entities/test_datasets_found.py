@@ -77,7 +77,7 @@ async def test_for_the_product_api_alone(oauth, domo_sandbox, given):
     [
         ({"order": "size"}, "order cannot be 'size'"),
         ({"text": "x", "order": "lastTouched"}, "use name, nameDescending, createdAt"),
-        ({"tags": "daily"}, "tags is a list of texts"),
+        ({"tags": "daily"}, "tags is a list"),
         ({"tags": [None]}, "None is no text"),
     ],
 )

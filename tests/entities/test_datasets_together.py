@@ -158,13 +158,13 @@ async def test_another_account(admin, domo_sandbox):
         lambda auth: DomoDataset.set_owner_many(auth, ["a-b"]),
         lambda auth: DomoDataset.set_owner_many(auth, ["a-b"], user=1, group=2),
         lambda auth: DomoDataset.share_many(auth, ["a-b"]),
-        lambda auth: DomoDataset.share_many(auth, ["a-b"], users=5),
+        lambda auth: DomoDataset.share_many(auth, ["a-b"], users=["x"]),
         lambda auth: DomoDataset.delete_many(auth, 5),
         lambda auth: DomoDataset.share_many(auth, ["a-b"], users=[1], level="OWNER"),
         lambda auth: DomoDataset.tag_many(auth, ["a-b"]),
         lambda auth: DomoDataset.tag_many(auth, ["a-b"], add="sales"),
         lambda auth: DomoDataset.tag_many(auth, ["a-b"], add=[5]),
-        lambda auth: DomoDataset.set_account_many(auth, DomoDataset.from_json(auth, {"id": "a"}), 1),
+        lambda auth: DomoDataset.set_account_many(auth, "a-b", 1),
     ],
 )
 async def test_wrong_arguments(admin, domo_sandbox, call):

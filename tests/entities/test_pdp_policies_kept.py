@@ -2,7 +2,7 @@
 
 import pytest
 
-from domokit import AccessTokenAuth, DomoDataset, DomoPdpPolicy, RowFilter, errors
+from domokit import ALL_ROWS, AccessTokenAuth, DomoDataset, DomoPdpPolicy, RowFilter, errors
 from domokit.testing import oauth_client_auth, options_for
 
 from .helpers import body_of, platform_wire, product_wire
@@ -88,6 +88,7 @@ async def test_a_system_policy_stays_one():
             "virtualUsers": ["7"],
             "groups": [],
         }
+        wire.get("/v1/datasets/a-b/policies/8").respond(json=policy)
         changed = wire.put("/v1/datasets/a-b/policies/8").respond(json=policy)
         await DomoPdpPolicy.from_json(auth, policy | {"dataSourceId": "a-b"}).update(name="t")
     assert body_of(changed) == policy | {"name": "t"}
@@ -96,6 +97,7 @@ async def test_a_system_policy_stays_one():
 async def test_permissions_of_the_dataset_are_kept():
     async with product_wire() as (wire, auth):
         policy = {"filterGroupId": 8, "name": "s", "dataSourceId": "a-b", "dataSourcePermissions": True}
+        wire.get("/api/query/v1/data-control/a-b/filter-groups").respond(json=[policy])
         changed = wire.put("/api/query/v1/data-control/a-b/filter-groups/8").respond(json=policy)
         await DomoPdpPolicy.from_json(auth, policy).update(name="t")
     assert body_of(changed)["dataSourcePermissions"] is True
@@ -114,14 +116,14 @@ async def test_by_id(anyone):
 
 async def test_one_policy_is_one_request_on_the_platform_api(oauth, domo_sandbox):
     dataset = await DomoDataset.create(oauth, "Staff", ROWS)
-    made = await DomoPdpPolicy.create(oauth, dataset.id, name="p", filters=[])
+    made = await DomoPdpPolicy.create(oauth, dataset.id, name="p", filters=ALL_ROWS)
     await made.refresh()
     assert domo_sandbox.requests[-1].path == f"/v1/datasets/{dataset.id}/policies/{made.id}"
 
 
 async def test_deleted_twice(anyone):
     dataset = await DomoDataset.create(anyone, "Staff", ROWS)
-    made = await DomoPdpPolicy.create(anyone, dataset.id, name="p", filters=[])
+    made = await DomoPdpPolicy.create(anyone, dataset.id, name="p", filters=ALL_ROWS)
     await made.delete()
     await made.delete(missing_ok=True)
     with pytest.raises(errors.NotFoundError):
@@ -134,15 +136,14 @@ A_FILTER = RowFilter(column="boss", values=["1"])
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"filters": A_FILTER}, "list of RowFilter"),
-        ({"filters": {"column": "boss"}}, "list of RowFilter"),
-        ({"filters": 5}, "list of RowFilter"),
-        ({"filters": [{"column": "boss", "values": ["1"]}]}, "is no RowFilter"),
+        ({"filters": {"column": "boss"}}, "RowFilter objects, not dict"),
+        ({"filters": 5}, "RowFilter objects, not int"),
+        ({"filters": [{"column": "boss", "values": ["1"]}]}, "RowFilter objects, not dict"),
         ({"name": None}, "needs a name"),
         ({"name": 5}, "needs a name"),
-        ({"users": ["a@example.com"]}, "users: 'a@example.com'"),
-        ({"groups": [None]}, "groups: None"),
-        ({"users": 5}, "users is a list"),
+        ({"users": ["a@example.com"]}, "users takes .* not 'a@example.com'"),
+        ({"groups": [None]}, "groups takes .* not None"),
+        ({"users": 5.5}, "users takes .* not 5.5"),
         ({"groups": None}, "groups is a list"),
         ({"virtual_user_ids": "v"}, "virtual_user_ids is a list"),
     ],
@@ -152,7 +153,7 @@ async def test_wrong_arguments(anyone, domo_sandbox, given, said):
     made = await DomoPdpPolicy.create(anyone, dataset.id, name="p", filters=[A_FILTER])
     before = len(domo_sandbox.requests)
     with pytest.raises(errors.InvalidInputError, match=said):
-        await DomoPdpPolicy.create(anyone, dataset.id, **{"name": "x", "filters": [], **given})
+        await DomoPdpPolicy.create(anyone, dataset.id, **{"name": "x", "filters": [A_FILTER], **given})
     with pytest.raises(errors.InvalidInputError, match=said):
         await made.update(**given)
     assert len(domo_sandbox.requests) == before

@@ -42,7 +42,7 @@ async def test_made_with_a_dataset(anyone, domo_sandbox):
         ({"name": None}, "needs a name"),
         ({"name": " "}, "needs a name"),
         ({"schema": {}}, "at least one column"),
-        ({"schema": 5}, "is no schema"),
+        ({"schema": 5}, "cannot be made of int"),
         ({"update_method": "append"}, "update_method cannot be 'append'"),
         ({"update_method": "UPSERT"}, "needs key_columns"),
         ({"key_columns": "a"}, "key_columns is a list"),
