@@ -35,6 +35,7 @@ import pyarrow.compute as pc
 
 from domokit.bulk.decimals import check_size, number_of
 from domokit.bulk.schema import Column, Schema, SchemaDiff
+from domokit.bulk.times import PER_SECOND, iso_durations, moved, shortest, to_micros, without_zeros
 from domokit.bulk.types import DECIMAL, is_text, plain_type
 from domokit.errors import InvalidDataError, InvalidInputError, SchemaMismatchError
 
@@ -54,7 +55,6 @@ _INTO = {
 _HAS_ZONE = r"\d\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?)$"
 _FIRST = -62_135_596_800  # 0001-01-01T00:00:00 in seconds since 1970
 _LAST = 253_402_300_799  # 9999-12-31T23:59:59
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 # pyarrow's arrays are generic in its stubs and not at run time.
 Values = Any
@@ -73,7 +73,8 @@ def check(data: Schema, target: Schema) -> SchemaDiff:
     """
     found = {one.name: source for one, source in _pairs(data, target)}
     taken = {source.name for _, source in _pairs(data, target)}
-    order = [data.names.index(source.name) for _, source in _pairs(data, target)]
+    places = {name: place for place, name in enumerate(data.names)}
+    order = [places[source.name] for _, source in _pairs(data, target)]
     return SchemaDiff(
         added=tuple(one for one in data if one.name not in taken),
         removed=tuple(one for one in target if one.name not in found),
@@ -100,7 +101,7 @@ def check_time_zone(time_zone: str | None) -> None:
         try:
             if not time_zone:
                 raise pa.ArrowInvalid
-            _moved(pa.array([0], pa.timestamp("s", "UTC")), time_zone)
+            moved(pa.array([0], pa.timestamp("s", "UTC")), time_zone)
         except pa.ArrowException:
             raise InvalidInputError(
                 f"{time_zone!r} is no time zone that is known here", hint="Pass an IANA name, such as 'Europe/Berlin'."
@@ -257,7 +258,7 @@ def _converted(values: Values, column: Column, time_zone: str | None, first_row:
     elif types.is_floating(kind):
         values = _finite(values, column, first_row)
     elif types.is_timestamp(kind):
-        values = _in_years(_without_zone(_to_micros(values), column, time_zone, first_row), column, first_row)
+        values = _in_years(_without_zone(to_micros(values), column, time_zone, first_row), column, first_row)
     elif types.is_time(kind):
         values = _in_a_day(values, column, first_row)
     elif types.is_decimal(kind):
@@ -298,13 +299,13 @@ def _fit(values: Values, column: Column, first_row: int) -> Values:
             refuse(values, late, name, "a time of day that a DATE cannot hold", first_row)
             return days
         case "DATETIME" if types.is_timestamp(kind):
-            return _without_zeros(values)
+            return without_zeros(values)
         case "DATETIME" if types.is_date(kind):
             return values.cast(pa.timestamp("s"))
         case "STRING" if types.is_timestamp(kind) or types.is_time(kind):
-            return _shortest(values)
+            return shortest(values)
         case "STRING" if types.is_duration(kind):
-            return _iso_durations(values)
+            return iso_durations(values)
         case "STRING":
             return values
         case _:
@@ -358,7 +359,7 @@ def _parse(texts: Values, kind: str, time_zone: str | None) -> Values:
             except pa.ArrowInvalid:
                 has_zone = pc.match_substring_regex(texts, _HAS_ZONE)
                 none = pa.scalar(None, texts.type)
-                aware = _moved(_parse_times(pc.if_else(has_zone, texts, none), "UTC"), time_zone)
+                aware = moved(_parse_times(pc.if_else(has_zone, texts, none), "UTC"), time_zone)
                 naive = _parse_times(pc.if_else(has_zone, none, texts), None)
                 return pc.coalesce(aware, naive)
 
@@ -394,36 +395,13 @@ def _finite(values: Values, column: Column, first_row: int) -> Values:
     return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
 
 
-def _to_micros(values: Values) -> Values:
-    """Timestamps with no digits beyond microseconds: those are cut off, towards the past."""
-    kind = values.type
-    if kind.unit != "ns":
-        return values
-    target = pa.timestamp("us", kind.tz)
-    try:
-        return values.cast(target)
-    except pa.ArrowInvalid:
-        ticks = values.view(pa.int64())
-        micros = pc.divide(ticks, 1_000)  # towards zero; floor_temporal fails near the first nanosecond there is
-        is_past = pc.less(ticks, pc.multiply(micros, 1_000))
-        return pc.subtract(micros, is_past.cast(pa.int64())).view(target)
-
-
 def _without_zone(values: Values, column: Column, time_zone: str | None, first_row: int) -> Values:
     kind = values.type
     if kind.tz is None:
         return values
     # Far out, the shift itself would wrap around.
     _in_years(values.view(pa.timestamp(kind.unit)), column, first_row, slack=86_400)
-    return _moved(values, time_zone)
-
-
-def _moved(values: Values, time_zone: str | None) -> Values:
-    """Timestamps with a zone as what clocks show in this one, in UTC if it is None."""
-    unit = values.type.unit
-    if time_zone is None:
-        return values.view(pa.timestamp(unit))
-    return pc.local_timestamp(values.view(pa.timestamp(unit, time_zone)))
+    return moved(values, time_zone)
 
 
 def _in_years(values: Values, column: Column, first_row: int, *, slack: int = 0) -> Values:
@@ -433,7 +411,7 @@ def _in_years(values: Values, column: Column, first_row: int, *, slack: int = 0)
     if kind == pa.date32():
         low, high = _FIRST // 86_400, _LAST // 86_400
     else:
-        scale = 1_000 if kind == pa.date64() else _PER_SECOND[kind.unit]
+        scale = 1_000 if kind == pa.date64() else PER_SECOND[kind.unit]
         low, high = (_FIRST - slack) * scale, (_LAST + slack) * scale + scale - 1
     found = pc.min_max(numbers).as_py()
     if found["min"] is None or (found["min"] >= low and found["max"] <= high):
@@ -447,47 +425,9 @@ def _in_a_day(values: Values, column: Column, first_row: int) -> Values:
     """Times of day, to microseconds, none of them beyond midnight."""
     unit = values.type.unit
     ticks = values.view(pa.int32() if unit in ("s", "ms") else pa.int64())
-    bad = pc.or_(pc.less(ticks, 0), pc.greater_equal(ticks, 86_400 * _PER_SECOND[unit]))
+    bad = pc.or_(pc.less(ticks, 0), pc.greater_equal(ticks, 86_400 * PER_SECOND[unit]))
     refuse(values, bad, column.name, "a time beyond 24 hours", first_row)
     return values.cast(pa.time64("us"), safe=False) if unit == "ns" else values
-
-
-def _without_zeros(values: Values) -> Values:
-    """Timestamps or times of day in the coarsest unit that holds them all, which is how many digits are written."""
-    is_time = pa.types.is_time(values.type)
-    for unit in ("s", "ms", "us"):
-        try:
-            return values.cast(_clock(unit) if is_time else pa.timestamp(unit))
-        except pa.ArrowInvalid:
-            continue
-    return values
-
-
-def _shortest(values: Values) -> Values:
-    """The same as text, each with as many digits as it needs itself, for text is compared with text."""
-    values = _without_zeros(values)
-    if values.type.unit == "s":
-        return values
-    return pc.ascii_rtrim(pc.ascii_rtrim(values.cast(pa.string()), "0"), ".")
-
-
-def _clock(unit: str) -> pa.DataType:
-    return pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit)
-
-
-def _iso_durations(values: Values) -> Values:
-    """'PT90.5S', '-PT90.5S'."""
-    unit = values.type.unit
-    digits = {"s": 0, "ms": 3, "us": 6, "ns": 9}[unit]
-    ticks = values.view(pa.int64())
-    seconds = pc.divide(ticks, _PER_SECOND[unit])  # towards zero
-    rest = pc.abs(pc.subtract(ticks, pc.multiply(seconds, _PER_SECOND[unit])))
-    text = pc.utf8_ltrim(seconds.cast(pa.string()), "-")  # abs would not do for the least of all
-    if digits:
-        fraction = pc.utf8_rtrim(pc.utf8_lpad(rest.cast(pa.string()), digits, "0"), "0")
-        text = pc.if_else(pc.equal(rest, 0), text, pc.binary_join_element_wise(text, fraction, "."))
-    sign = pc.if_else(pc.less(ticks, 0), "-PT", "PT")
-    return pc.binary_join_element_wise(sign, text, "S", "")
 
 
 def _plain_decimals(values: Values, column: Column, first_row: int) -> Values:

@@ -589,6 +589,14 @@ async def test_rows_that_lie_across_pieces(end, cell):
         assert len(found) > 1
 
 
+@pytest.mark.parametrize("shift", [0, 1])
+async def test_line_ends_in_cells_that_lie_across_pieces(shift):
+    """Between two blocks of its own, Arrow would lose the LF of a CR LF."""
+    rows = [("x" * (shift + 1), "y"), *[(str(place), "\r\n" * 300) for place in range(8_000)]]
+    data = "a,b\r\n" + "".join(f'"{a}","{b}"\r\n' for a, b in rows)
+    assert (await read(data.encode(), schema=Schema.of({"a": "STRING"})))[1] == rows
+
+
 @pytest.mark.parametrize("size", [100_000, 200_000, 1_999_990, 2_097_152, 3_500_000, 9_000_000])
 async def test_long_cells_and_long_names(size):
     long, quoted = "é" * (size // 2), 'é"\n' * (size // 4)
