@@ -152,4 +152,4 @@ async def test_rows_that_the_state_does_not_know_are_removed(tmp_path):
     async with Sandbox(state_file=path) as again:
         assert again.dataset_rows(made.id) == [(1,)]
     assert [*(folder / "versions").iterdir()] == [known]
-    assert not [*(folder / "uploads").iterdir(), *(folder / "exports").iterdir()]
+    assert not [*folder.glob("uploads/*"), *folder.glob("exports/*")]
