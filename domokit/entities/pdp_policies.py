@@ -279,5 +279,5 @@ def _people(users: Any, groups: Any, virtual_user_ids: Any) -> dict[str, Any]:
     return {
         "user_ids": ids_of(users, "users", "USER"),
         "group_ids": ids_of(groups, "groups", "GROUP"),
-        "virtual_user_ids": many(virtual_user_ids, "virtual_user_ids"),
+        "virtual_user_ids": [str(one) for one in many(virtual_user_ids, "virtual_user_ids")],
     }
