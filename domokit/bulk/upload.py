@@ -4,13 +4,13 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from html import escape
 from typing import Any, Protocol
 
 import anyio
 import attrs
 from anyio import CapacityLimiter, to_thread
 
+from domokit._html import record
 from domokit.bulk.journal import Journal
 from domokit.bulk.loads import Landed, Load
 from domokit.errors import (
@@ -80,6 +80,7 @@ class UploadResult:
 
     @property
     def execution_id(self) -> int | str | None:
+        """The number of the stream's execution; None for a load that is none."""
         return self.upload_id if self.stream_id is not None else None
 
     async def wait_indexed(self, timeout: float = 900.0) -> None:
@@ -98,11 +99,7 @@ class UploadResult:
         return f"UploadResult({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{name}</th><td>{escape('' if value is None else str(value))}</td></tr>"
-            for name, value in self.to_dict().items()
-        )
-        return f"<table>{rows}</table>"
+        return record(self.to_dict())
 
 
 @attrs.define

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from domokit.cli.command import help_text
+from domokit.cli.options import Command, Group
 
 if TYPE_CHECKING:
     from domokit.cli.output import Output
@@ -149,7 +149,7 @@ def _row(status: "CredentialStatus") -> dict[str, Any]:
     return row | {name: f"{value:%m-%d %H:%M:%S}" for name, value in row.items() if isinstance(value, datetime)}
 
 
-class _KeepGroup(TyperGroup):
+class _KeepGroup(Group):
     """`keep CONFIG.toml` and `keep status CONFIG.toml`: what is no command is the file; options may stand before it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -164,6 +164,6 @@ class _KeepGroup(TyperGroup):
 
 def add_to(root: typer.Typer) -> None:
     group = typer.Typer(cls=_KeepGroup, no_args_is_help=True, help=help_text(keep))
-    group.command("run", help=help_text(keep), epilog=_ENVIRONMENT)(keep)
-    group.command("status", help=help_text(keep_status), epilog=_ENVIRONMENT)(keep_status)
+    group.command("run", cls=Command, help=help_text(keep), epilog=_ENVIRONMENT)(keep)
+    group.command("status", cls=Command, help=help_text(keep_status), epilog=_ENVIRONMENT)(keep_status)
     root.add_typer(group, name="keep")
