@@ -70,7 +70,7 @@ async def test_two_thousand_columns(domo, auth):
 
     table = pa.table({f"column {place}": column(place) for place in range(2000)})
     domo.requests.clear()
-    dataset = await DomoDataset.create(auth, "Wide", table, part_bytes=150_000)
+    dataset = await DomoDataset.create(auth, "Wide", table, part_bytes=90_000)
     assert len(parts_sent(domo)) > 1
     assert (await dataset.get_schema()).names == table.column_names
     assert {column.type for column in await dataset.get_schema()} == {"LONG", "STRING", "DOUBLE", "DATE"}
