@@ -276,7 +276,8 @@ def _loading(load: Load, columns: Schema, key: Sequence[str] | None, options: Wr
 
 async def _send(loading: Loading, source: Source, columns: Schema, options: WriteOptions) -> UploadResult:
     encoder = _encoder(columns, options)
-    with watching(options.get("progress", False), "upload", total_rows=source.rows) as meter:
+    due = {"total_rows": source.rows, "total_bytes": source.nbytes if source.rows is None else None}
+    with watching(options.get("progress", False), "upload", **due) as meter:
         return await upload(
             loading,
             _jobs(source, encoder, options.get("part_bytes", PART_BYTES)),
