@@ -606,6 +606,9 @@ def test_the_posts_that_change_nothing_are_those_that_search():
     readers = {str(param.values[0]) for param in every_route() if not param.values[0].changes}
     assert {route for route in readers if not route.startswith("GET ")} == {
         "POST /api/content/v2/groups/get",
+        "POST /api/data/ui/v3/datasources/search",
+        "POST /api/data/v3/datasources/bulk",
+        "POST /api/data/v3/datasources/statuses",
         "POST /api/identity/v1/users/search",
         "POST /api/query/v1/datasources/{dataset_id}/partition/list",
         "POST /api/query/v1/execute/{dataset_id}",

@@ -369,7 +369,7 @@ def test_times_as_text_are_the_same_wherever_they_stand(domo, family, anyio_back
             rows = [{"t": one, "n": 1} for one in times]
             dataset = await DomoDataset.create(auth, "Times", rows, key=["t"], schema={"t": "STRING", "n": "LONG"})
             again = [{"t": one, "n": 2} for one in [*others, *times]]
-            await dataset.upsert_rows(again)
+            await dataset.upsert(again)
             found = (await dataset.to_arrow()).to_pylist()
             assert len(found) == len({*times, *others})
             assert all(row["n"] == 2 for row in found)
@@ -468,7 +468,7 @@ def test_an_iterator_of_anything_keeps_its_order(domo, family, anyio_backend, is
         async with FAMILIES[family](domo) as auth:
             schema = {"key": "STRING", "n": "LONG"}
             dataset = await DomoDataset.create(auth, "Mixed", rows[:0], schema=schema, key=["key"])
-            for action in (dataset.replace, dataset.upsert_rows):
+            for action in (dataset.replace, dataset.upsert):
                 await action(one_by_one(items) if is_asynchronous else iter(items))
                 found = (await dataset.to_arrow()).to_pylist()
                 last = {row["key"]: row for row in rows}
