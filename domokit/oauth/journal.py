@@ -6,6 +6,7 @@ memory and in a second place, and taken from there when it works again.
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -30,7 +31,7 @@ _SAVES = (0.0, 0.1, 0.5, 1.0)  # waits before each try to store what was receive
 
 
 @attrs.define(kw_only=True, eq=False)
-class Journal:
+class Journal(ABC):
     """The record of one credential, as one run has read it, and the ways to write it.
 
     store:    what it is in; place: what people call that.
@@ -109,9 +110,9 @@ class Journal:
         self.tell("unpersisted", gained=token.fingerprint, spent=spent and spent.fingerprint, error=failed)
         return token
 
+    @abstractmethod
     def usable(self) -> OAuthToken | None:
         """The stored token, if it is worth handing out."""
-        raise NotImplementedError
 
     async def note_replaced(self, spent: Secret | None, new: Secret | None) -> None:
         """Note it outside of the store, where a refresh token that somebody handed over is replaced by another."""
