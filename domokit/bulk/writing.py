@@ -61,19 +61,22 @@ async def write(
     data: Any,
     *,
     action: Action,
+    schema: Schema | None = None,
     key: Sequence[str] | None = None,
     partition: str | None = None,
     options: WriteOptions,
 ) -> UploadResult:
     """Load `data` into a DataSet.
 
+    schema:     the columns it is to have from now on; None for those it has.
     key:        for UPSERT: the columns that tell rows apart; None for those the stream has already.
     partition:  the partition that is replaced; then `action` does not count.
     Raises: SchemaMismatchError, InvalidInputError before anything is sent; else see `upload`.
     """
     _check_options(options)
     routes = _datasets(auth)
-    target = Schema.from_wire(await routes.get_schema(auth, dataset_id)) or Schema(())
+    before = Schema.from_wire(await routes.get_schema(auth, dataset_id)) or Schema(())
+    target = schema or before
     is_free = options.get("evolve_schema") == "replace"  # then the columns have the types of the data
     source = await _opened(data, None if is_free else target or None, options)
     mending = AsyncExitStack()  # what is to be done if the load fails
@@ -85,8 +88,8 @@ async def write(
         if action == "UPSERT":
             await _agree_on_key(auth, dataset_id, columns, key, mending)
         loading = _loading(await load_for(auth, dataset_id, action, partition), columns, key, options)
-        if columns != target:
-            mending.push_async_callback(_quietly, partial(routes.set_schema, auth, dataset_id, target.to_wire()))
+        if columns != before:
+            mending.push_async_callback(_quietly, partial(routes.set_schema, auth, dataset_id, before.to_wire()))
             await routes.set_schema(auth, dataset_id, columns.to_wire())
         return await _send(loading, source, columns, options)
     except BaseException as error:

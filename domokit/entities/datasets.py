@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, Unpack, overload
 
 import attrs
-from anyio import CancelScope, move_on_after
 
 from domokit import bulk
 from domokit.auth import Auth
@@ -34,7 +32,7 @@ from domokit.entities.dataset_search import DatasetSearch
 from domokit.entities.dataset_ties import DatasetTies
 from domokit.entities.datasets_together import DatasetsTogether, grantees, grants, the_one
 from domokit.entities.listing import Listing, Pager
-from domokit.errors import ConflictError, DomoError, InvalidInputError, NotFoundError
+from domokit.errors import ConflictError, InvalidInputError, NotFoundError
 from domokit.routes.platform import datasets as platform
 from domokit.routes.platform import row_policies as platform_policies
 from domokit.routes.product import datasets as product
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
 
 _datasets = BothFamilies(product, platform)
 _policies = BothFamilies(product_policies, platform_policies)
-_MENDED_WITHIN = 30.0  # seconds
 
 
 D = TypeVar("D", bound="DomoDataset")
@@ -276,7 +273,10 @@ class DomoDataset(RowsOut, DatasetSearch, DatasetTies, DatasetsTogether):
             return await cls.create(auth, name, data, schema=schema, description=description or "", key=key, **options)
         wanted = None if schema is None else Schema.of(schema)
         stream = None if key is None else await dataset._stream_for(key, wanted)
-        await dataset._reload(wanted, data, options)
+        if data is not None:
+            await bulk.write(auth, dataset.id, data, action="REPLACE", schema=wanted, options=options)
+        elif wanted is not None and wanted != await dataset.get_schema():
+            await dataset.set_schema(wanted)
         if description is not None and description != dataset.description:
             await dataset.update(description=description)
         if stream is not None and key is not None:
@@ -297,23 +297,6 @@ class DomoDataset(RowsOut, DatasetSearch, DatasetTies, DatasetsTogether):
                 hint="Leave key= out, or delete the DataSet to have it made anew.",
             ) from None
         return None if stream.key_columns == columns and stream.update_method == "UPSERT" else stream
-
-    async def _reload(self, schema: Schema | None, data: Any, options: "WriteOptions") -> None:
-        """New columns and new rows, or neither."""
-        before = await self.get_schema() if schema else None
-        if schema and schema != before:
-            await self.set_schema(schema)
-        if data is None:
-            return
-        try:
-            await self.replace(data, **options)
-        except BaseException as error:
-            # A load that may have landed, or is to be gone on with, has the new columns.
-            may_count = getattr(error, "is_open", False) or getattr(error, "is_committed", False) is not False
-            if before and before != schema and not may_count:
-                with CancelScope(shield=True), move_on_after(_MENDED_WITHIN), suppress(DomoError):
-                    await self.set_schema(before)
-            raise
 
     async def _upsert_rows(
         self, data: Any, *, key: Sequence[str] | None = None, **options: "Unpack[WriteOptions]"
