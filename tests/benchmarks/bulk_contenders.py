@@ -175,7 +175,7 @@ async def upload_batches(job: Job) -> Meter:
     """From an iterator, as of someone who makes the rows."""
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(job.parquet) as file:
+    with pyarrow.parquet.ParquetFile(job.parquet, pre_buffer=False) as file:  # or it holds what it has read
         return await _replace(job, file.iter_batches(20_000))
 
 
