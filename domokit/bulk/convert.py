@@ -246,12 +246,14 @@ def _places(names: tuple[str, ...], schema: Schema, *, fill: bool) -> Sequence[i
 
 
 def _converted(values: Values, column: Column, time_zone: str | None, first_row: int) -> Values:
+    is_utf8 = _has_few_words(values) and _is_utf8(values.dictionary)
     values = settled(values)
     kind, types = values.type, pa.types
     if types.is_null(kind):
         return values.cast(pa.string())
     if is_text(kind):
-        fitted(values, lambda part: part.validate(full=True), column.name, "text that is not UTF-8", first_row)
+        if not is_utf8:
+            fitted(values, lambda part: part.validate(full=True), column.name, "text that is not UTF-8", first_row)
         if column.type == "STRING":
             return values
         values = _parsed(values, column, time_zone, first_row)
@@ -269,6 +271,19 @@ def _converted(values: Values, column: Column, time_zone: str | None, first_row:
             _in_years(values, column, first_row), lambda part: part.cast(pa.date32()), column.name, whole, first_row
         )
     return _fit(values, column, first_row)
+
+
+def _has_few_words(values: Values) -> bool:
+    """Whether it costs less to look at the words of a dictionary than at the values."""
+    return isinstance(values.type, pa.DictionaryType) and len(values.dictionary) < len(values)
+
+
+def _is_utf8(texts: Values) -> bool:
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _fit(values: Values, column: Column, first_row: int) -> Values:

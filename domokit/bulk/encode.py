@@ -34,7 +34,8 @@ __all__ = ["Compression", "Cut", "Encoder", "Part", "check", "parts_of"]
 
 Compression = Literal["auto", "isal", "zlib"]
 
-_STEP = 4096  # rows converted and written at a time: they stay in the processor's cache
+_STEP_ROWS, _STEP_CELLS = 16_384, 100_000  # converted and written at a time, at most: larger steps need more memory
+_LOOK_ROWS = 4096  # whose size is looked at together, to see where a part ends
 _SAMPLE = 1000  # rows that say how long the CSV of the others will be
 _GZIP = 31  # zlib's window bits for a gzip wrapper
 _ROWS_WORTH_A_BATCH = 1024
@@ -109,10 +110,11 @@ class Encoder:
 
     def _write(self, batches: Sequence[pa.RecordBatch], sink: "_Sink", first_row: int) -> int:
         at = first_row
+        step = max(1, min(_STEP_ROWS, _STEP_CELLS // max(1, len(self.schema))))
         for batch in _gathered(batches):
-            for start in range(0, batch.num_rows, _STEP):
+            for start in range(0, batch.num_rows, step):
                 piece = convert(
-                    batch.slice(start, _STEP), self.schema, time_zone=self.time_zone, first_row=at + start, fill=True
+                    batch.slice(start, step), self.schema, time_zone=self.time_zone, first_row=at + start, fill=True
                 )
                 _write_csv(piece, sink)
             at += batch.num_rows
@@ -135,7 +137,7 @@ async def parts_of(source: Source, encoder: Encoder, *, part_bytes: int = 10_000
             if cutter.row_bytes is None:
                 sample = batch.slice(0, _SAMPLE)
                 raw_bytes = await anyio.to_thread.run_sync(encoder.measure, [sample])
-                cutter.row_bytes = max(1.0, (raw_bytes - _text_bytes(sample)) / sample.num_rows)
+                cutter.row_bytes = max(1.0, (raw_bytes - _Texts(sample.columns).size(0, sample.num_rows)) / sample.num_rows)
             for cut in cutter.feed(batch):
                 yield cut
     if (cut := cutter.rest()) is not None:
@@ -178,30 +180,38 @@ class _Cutter:
 
     def _steps(self, batch: pa.RecordBatch) -> Iterator[tuple[int, float]]:
         """(first row, bytes of CSV): steps that are small against a part, of one row at least."""
-        for start in range(0, batch.num_rows, _STEP):
-            rows = min(_STEP, batch.num_rows - start)
-            size = _text_bytes(batch.slice(start, rows)) + rows * (self.row_bytes or 1.0)
+        text = _Texts(batch.columns)
+        for start in range(0, batch.num_rows, _LOOK_ROWS):
+            rows = min(_LOOK_ROWS, batch.num_rows - start)
+            size = text.size(start, rows) + rows * (self.row_bytes or 1.0)
             step = max(1, min(rows, int(rows * self._part_bytes / 8 / size)))
             for inner in range(0, rows, step):
                 yield start + inner, size * min(step, rows - inner) / rows
 
 
-def _text_bytes(batch: pa.RecordBatch) -> float:
-    """What the texts of these rows take; nothing is looked at but the ends of their buffers."""
-    return sum(_column_text(column) for column in batch.columns)
+class _Texts:
+    """What the texts of some columns take; nothing is looked at but the ends of their buffers."""
 
+    def __init__(self, columns: Iterable[Values]) -> None:
+        self._ends: list[tuple[Any, int]] = []  # where the texts of a column end, and which of the ends is the first
+        self._of_a_row = 0.0
+        for column in columns:
+            self._add(column)
 
-def _column_text(column: Values) -> float:
-    kind, rows = column.type, len(column)
-    if isinstance(kind, pa.DictionaryType):
-        words = column.dictionary
-        return rows * _column_text(words) / max(1, len(words))
-    if pa.types.is_string_view(kind):
-        return _column_text(settled(column))
-    if not is_text(kind) or not rows:
-        return 0
-    offsets = memoryview(column.buffers()[1]).cast("i" if pa.types.is_string(kind) else "q")
-    return offsets[column.offset + rows] - offsets[column.offset]
+    def _add(self, column: Values) -> None:
+        kind = column.type
+        if isinstance(kind, pa.DictionaryType):
+            words = column.dictionary
+            self._of_a_row += _Texts([words]).size(0, len(words)) / max(1, len(words))
+        elif pa.types.is_string_view(kind):
+            self._add(settled(column))
+        elif is_text(kind) and len(column):
+            offsets = memoryview(column.buffers()[1]).cast("i" if pa.types.is_string(kind) else "q")
+            self._ends.append((offsets, column.offset))
+
+    def size(self, start: int, rows: int) -> float:
+        stop = start + rows
+        return rows * self._of_a_row + sum(ends[at + stop] - ends[at + start] for ends, at in self._ends)
 
 
 def _gathered(batches: Sequence[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
@@ -217,7 +227,7 @@ def _write_csv(batch: pa.RecordBatch, sink: "_Sink") -> None:
     if _needs_own_text(batch):
         sink.write(_own_text(batch))
     else:
-        options = pyarrow.csv.WriteOptions(include_header=False, batch_size=_STEP, quoting_style="needed")
+        options = pyarrow.csv.WriteOptions(include_header=False, batch_size=_STEP_ROWS, quoting_style="needed")
         pyarrow.csv.write_csv(batch, sink, options)
 
 

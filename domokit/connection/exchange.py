@@ -158,6 +158,14 @@ class _Reading:
         return piece
 
 
+def _untie(response: httpx.Response) -> None:
+    """Part a response that is over from its stream, or the two would hold each other, and with them the request.
+
+    Its body, up to a whole part of a load, would stay in memory until the next garbage collection.
+    """
+    response.stream = httpx.ByteStream(b"")
+
+
 class Connection:
     """What one auth object has open on one event loop: a client, a limit, and a common pace."""
 
@@ -290,6 +298,7 @@ class Connection:
             finally:
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
+                _untie(response)
 
     async def _once(
         self,
@@ -307,6 +316,8 @@ class Connection:
                 response = await self._client.send(request, auth=auth, stream=to_stream)
                 if to_stream and not (response.is_success and "html" not in response.headers.get("content-type", "")):
                     await response.aread()  # an error: it is told by its body
+                if response.is_closed:
+                    _untie(response)
             except (httpx.TransportError, httpx.DecodingError) as caught:
                 lost = caught
             except BaseException as passing:  # a cancellation, or an error of ours: neither needs the frames below
@@ -346,6 +357,7 @@ class Connection:
                         content += chunk
                 finally:
                     await got.aclose()
+                    _untie(got)
             except (httpx.TransportError, httpx.StreamError) as caught:
                 lost = caught
             except BaseException as passing:
