@@ -38,7 +38,9 @@ from domokit.errors import DomoDecodeError, DomoError
 T = TypeVar("T")
 V = TypeVar("V")
 
-PIECE_BYTES = 2 << 20  # of CSV; what one thread parses at a time
+_PIECE_BYTES = 1 << 20  # of CSV; what one thread parses at a time …
+_PIECE_BYTES_A_COLUMN = 7 << 10  # … or more of many columns, for every column of a piece costs something …
+_LARGEST_PIECE = 8 << 20  # … up to this
 _FIRST_BYTES = 1 << 20
 _WORKERS = max(1, min(4, os.cpu_count() or 1))
 
@@ -56,7 +58,7 @@ async def read_batches(
     has_header: bool = True,
     expected_rows: int | None = None,
     may_be_empty: bool = True,
-    piece_bytes: int = PIECE_BYTES,
+    piece_bytes: int | None = None,
 ) -> AsyncGenerator[pa.RecordBatch, None]:
     r"""The rows of a CSV as Domo exports it, in the order they come and with the columns in the order of the schema.
 
@@ -67,8 +69,8 @@ async def read_batches(
     has_header:     whether the first row holds names. They say which column is which, in any order and case.
     expected_rows:  how many rows are due at least.
     may_be_empty:   whether the line of names, if there is one, may be missing together with all rows.
-    piece_bytes:    of CSV that one thread parses at a time. Twice that is held for each processor, up to four of them,
-                    besides the batches that are yielded.
+    piece_bytes:    of CSV that one thread parses at a time; None for what suits the number of columns. Twice that is
+                    held for each processor, up to four of them, besides the batches that are yielded.
     Raises: IncompleteDataError, if the CSV was cut off (inside the very last cell only, that cannot be told) or there
             are too few rows; DomoDecodeError, if the columns are not those of the schema or a row has too many or too
             few cells; InvalidDataError, for a cell that is not of its column's type; what `chunks` raises.
@@ -76,7 +78,8 @@ async def read_batches(
     source = aiter(chunks)
     try:
         reader = _Reader(schema, types)
-        pieces = _Pieces(source, piece_bytes)
+        suiting = min(_LARGEST_PIECE, max(_PIECE_BYTES, _PIECE_BYTES_A_COLUMN * len(schema)))
+        pieces = _Pieces(source, piece_bytes or suiting)
         following = await pieces.first(reader if has_header else None, may_be_empty=may_be_empty)
         while following:
             works = [partial(reader.read, place, *piece) for place, piece in enumerate(following)]
@@ -109,12 +112,17 @@ async def closed(source: object) -> None:
 
 async def gather(source: AsyncIterator[bytes], data: bytearray, size: int) -> bool:
     """Add chunks until there are `size` bytes; return whether that was all."""
-    while len(data) < size:
+    chunks: list[bytes] = []  # added at once, or the data would be moved again and again as it grows
+    left = size - len(data)
+    is_over = False
+    while left > 0 and not is_over:
         try:
-            data += await anext(source)
+            chunks.append(await anext(source))
+            left -= len(chunks[-1])
         except StopAsyncIteration:
-            return True
-    return False
+            is_over = True
+    data += b"".join(chunks)
+    return is_over
 
 
 async def beside(works: Sequence[Callable[[], T]], wait: Callable[[], Awaitable[V]]) -> tuple[list[T], V]:

@@ -34,7 +34,7 @@ __all__ = ["Compression", "Cut", "Encoder", "Part", "check", "parts_of"]
 
 Compression = Literal["auto", "isal", "zlib"]
 
-_STEP_ROWS, _STEP_CELLS = 16_384, 100_000  # converted and written at a time, at most: larger steps need more memory
+_STEP_ROWS, _STEP_CELLS = 16_384, 300_000  # converted and written at a time, at most: larger steps need more memory
 _LOOK_ROWS = 4096  # whose size is looked at together, to see where a part ends
 _SAMPLE = 1000  # rows that say how long the CSV of the others will be
 _GZIP = 31  # zlib's window bits for a gzip wrapper
