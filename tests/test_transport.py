@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from importlib import import_module
@@ -368,6 +369,31 @@ async def test_a_connection_that_the_server_closed_meanwhile_costs_nothing():
             await send(auth, THINGS, json={})
             await anyio.sleep(0.05)
     assert len(server.requests) == server.connections == 3
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_an_answered_request_is_gone_at_once(status):
+    """With its body, which may be a part of some megabytes, or hold a secret; not at the next garbage collection."""
+
+    async def answer(request):
+        return http({}, status=status)
+
+    def alive():
+        return sum(
+            isinstance(one, httpx.Request) and str(one.url).startswith(server.origin) for one in gc.get_objects()
+        )
+
+    async with loopback(answer) as server, at(server.origin, retry=NO_RETRY) as auth:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                with suppress(NotFoundError):
+                    await send(auth, THINGS, json={"password": "s3cret"})
+            assert alive() == 0
+        finally:
+            gc.enable()
+    assert len(server.requests) == 3
 
 
 async def test_nothing_listening_is_no_unknown_outcome():

@@ -137,7 +137,8 @@ async def parts_of(source: Source, encoder: Encoder, *, part_bytes: int = 10_000
             if cutter.row_bytes is None:
                 sample = batch.slice(0, _SAMPLE)
                 raw_bytes = await anyio.to_thread.run_sync(encoder.measure, [sample])
-                cutter.row_bytes = max(1.0, (raw_bytes - _Texts(sample.columns).size(0, sample.num_rows)) / sample.num_rows)
+                of_texts = _Texts(sample.columns).size(0, sample.num_rows)
+                cutter.row_bytes = max(1.0, (raw_bytes - of_texts) / sample.num_rows)
             for cut in cutter.feed(batch):
                 yield cut
     if (cut := cutter.rest()) is not None:

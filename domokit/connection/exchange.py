@@ -269,7 +269,10 @@ class Connection:
             wait = policy.wait_before(attempt + 1, getattr(error, "retry_after", None))
             spent = time.monotonic() - started
             if not _again(error, repeatable, retried) or attempt >= policy.attempts or spent + wait > policy.budget:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # or it and this frame would hold each other, and with them the request
             attempt += 1
             log.info("%s: %s; attempt %d of %d in %.2f s", asked, error.message, attempt, policy.attempts, wait)
             if getattr(error, "status", 0) == 429:

@@ -304,6 +304,27 @@ def test_text_that_is_not_utf8_is_refused_by_row():
         with pytest.raises(InvalidDataError, match=r"'a', row 2: .*UTF-8"):
             raw(values)
     assert raw(broken.slice(2)) == ['"c"']
+    words = pa.DictionaryArray.from_arrays(pa.array([0, 2, 2, 0], pa.int8()), broken)
+    assert raw(words) == ['"a"', '"c"', '"c"', '"a"']  # the broken word is not used
+    often = pa.DictionaryArray.from_arrays(pa.array([0, 0, 2, 0, 1], pa.int8()), broken)
+    with pytest.raises(InvalidDataError, match=r"'a', row 5: .*UTF-8"):
+        raw(often)
+
+
+@pytest.mark.parametrize("columns", [1, 10, 200, 3000])
+def test_rows_are_numbered_through_all_steps(columns):
+    """However many rows are written at a time, which hangs on the number of columns."""
+    count = 700 if columns > 100 else 40_000
+    table = pa.table({f"c{place}": pa.array(range(count)) for place in range(columns)})
+    schema = Schema.of(dict.fromkeys(table.column_names, "LONG"))
+    encoder = Encoder(schema, compression=None)
+    assert encoder.encode(table.to_batches()).body == "".join(
+        ",".join([str(row)] * columns) + "\n" for row in range(count)
+    ).encode()  # fmt: skip
+    values = pa.array([1.0] * (count - 1) + [float("inf")])
+    broken = table.set_column(0, "c0", values)
+    with pytest.raises(InvalidDataError, match=f"'c0', row {count}: infinity"):
+        Encoder(Schema.of(dict.fromkeys(table.column_names, "DOUBLE"))).encode(broken.to_batches())
 
 
 def test_runs_of_dictionaries():
