@@ -41,6 +41,7 @@ from domokit import (
     record,
     rotate_access_token,
 )
+from domokit.connection.exchange import Connection
 from domokit.connection.pools import SpreadTransport
 from domokit.entities.listing import Pager
 from domokit.errors import (
@@ -58,7 +59,7 @@ from domokit.errors import (
     UnsupportedByAuth,
 )
 from domokit.testing import access_token_auth, oauth_client_auth, session_auth
-from domokit.transport import Route, is_dry_run, pages, plain_text, platform, product, send
+from domokit.transport import Route, is_dry_run, pages, plain_text, platform, product, send, stream
 from tests.loopback import at_once, http, loopback
 
 ACME = "https://acme.domo.com"
@@ -371,17 +372,35 @@ async def test_a_connection_that_the_server_closed_meanwhile_costs_nothing():
     assert len(server.requests) == server.connections == 3
 
 
+async def sent(auth, origin):
+    await send(auth, THINGS, json={"password": "s3cret"})
+
+
+async def streamed(auth, origin):
+    async with stream(auth, THING, thing=1) as answer:
+        assert [chunk async for chunk in answer.chunks()] == [b"{}"]
+
+
+async def spent(auth, origin):
+    """As the token of an OAuth provider is asked for."""
+    connection = Connection(auth.options, origin)
+    request = connection.request("POST", f"{origin}/token", form={"refresh_token": "s3cret"})
+    reply = await connection.send_once(request, asked="POST /token", total=10)
+    assert reply.lost is None
+    await connection.aclose()
+
+
 @pytest.mark.parametrize("status", [200, 404])
-async def test_an_answered_request_is_gone_at_once(status):
+@pytest.mark.parametrize("way", [sent, streamed, spent])
+async def test_an_answered_request_is_gone_at_once(way, status):
     """With its body, which may be a part of some megabytes, or hold a secret; not at the next garbage collection."""
 
     async def answer(request):
         return http({}, status=status)
 
     def alive():
-        return sum(
-            isinstance(one, httpx.Request) and str(one.url).startswith(server.origin) for one in gc.get_objects()
-        )
+        requests = [one for one in gc.get_objects() if isinstance(one, httpx.Request)]
+        return sum(str(one.url).startswith(server.origin) for one in requests)
 
     async with loopback(answer) as server, at(server.origin, retry=NO_RETRY) as auth:
         gc.collect()
@@ -389,7 +408,7 @@ async def test_an_answered_request_is_gone_at_once(status):
         try:
             for _ in range(3):
                 with suppress(NotFoundError):
-                    await send(auth, THINGS, json={"password": "s3cret"})
+                    await way(auth, server.origin)
             assert alive() == 0
         finally:
             gc.enable()
