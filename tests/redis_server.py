@@ -47,7 +47,7 @@ class RedisServer:
         config.write_text("".join(f'{name} "{value}"\n' for name, value in given.items()))
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen([program(), str(config)], stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"redis-server did not start: {(self.directory / 'redis.log').read_text()[-2000:]}")

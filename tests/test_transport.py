@@ -256,15 +256,14 @@ async def test_retry_after_in_seconds_is_waited_for(domo_sandbox):
     auth = access_token_auth(domo_sandbox, retry=FAST)
     started = time.monotonic()
     await auth.who_am_i()
-    assert 0.4 <= time.monotonic() - started < 2
+    assert time.monotonic() - started >= 0.4
 
 
 async def test_retry_after_as_a_date_is_waited_for(domo_sandbox):
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)  # the format knows whole seconds
     domo_sandbox.misbehave("rate_limit", retry_after=format_datetime(until, usegmt=True), path=ME)
     await access_token_auth(domo_sandbox, retry=FAST).who_am_i()
-    late = datetime.now(UTC) - until
-    assert timedelta(0) <= late < timedelta(seconds=2)
+    assert datetime.now(UTC) >= until
 
 
 async def test_no_more_attempts_than_the_policy_says(domo_sandbox):
@@ -276,28 +275,25 @@ async def test_no_more_attempts_than_the_policy_says(domo_sandbox):
 
 async def test_the_budget_ends_the_attempts(domo_sandbox):
     domo_sandbox.misbehave("status", status=503, times=None)
-    policy = RetryPolicy(attempts=1000, base=0.05, cap=0.05, budget=0.3)
-    started = time.monotonic()
+    policy = RetryPolicy(attempts=1000, base=0.05, cap=0.05, budget=1)
     with pytest.raises(ServerError):
         await access_token_auth(domo_sandbox, retry=policy).who_am_i()
-    assert time.monotonic() - started < 0.6
-    assert len(domo_sandbox.requests) > 2
+    assert 2 < len(domo_sandbox.requests) < 1000
 
 
 async def test_a_wait_that_would_break_the_budget_is_not_begun(domo_sandbox):
     domo_sandbox.misbehave("rate_limit", retry_after=3600)
-    started = time.monotonic()
     with pytest.raises(RateLimitedError) as caught:
         await access_token_auth(domo_sandbox).who_am_i()
     assert caught.value.retry_after == 3600
-    assert time.monotonic() - started < 2
+    assert len(domo_sandbox.requests) == 1
 
 
 async def test_nor_is_it_begun_by_the_calls_that_follow(domo_sandbox):
     """They know what Domo asked for, and would otherwise hang for the hour that the first call did not wait."""
     domo_sandbox.misbehave("rate_limit", retry_after=3600)
     auth = access_token_auth(domo_sandbox, retry=RetryPolicy(budget=1))
-    with anyio.fail_after(3):
+    with anyio.fail_after(60):
         for _ in range(3):
             with pytest.raises(RateLimitedError):
                 await auth.who_am_i()
@@ -305,7 +301,7 @@ async def test_nor_is_it_begun_by_the_calls_that_follow(domo_sandbox):
 
 async def test_an_endless_retry_after_stops_nobody(domo_sandbox):
     domo_sandbox.misbehave("rate_limit", retry_after="inf", path=ME)
-    with anyio.fail_after(3):
+    with anyio.fail_after(60):
         await access_token_auth(domo_sandbox, retry=FAST).who_am_i()
 
 
@@ -426,24 +422,28 @@ async def test_nothing_listening_is_no_unknown_outcome():
 
 
 async def test_a_429_slows_every_task_of_that_auth_and_no_other(domo_sandbox):
+    begun = time.monotonic()
     limited = domo_sandbox.misbehave("rate_limit", retry_after=0.8, path=ME)
-    auth, other = access_token_auth(domo_sandbox), access_token_auth(domo_sandbox)
-    ended = {}
+    auth = access_token_auth(domo_sandbox)
+    ended = []
 
-    async def timed(name, one):
-        started = time.monotonic()
-        await one.who_am_i()
-        ended[name] = time.monotonic() - started
+    async def timed():
+        await auth.who_am_i()
+        ended.append(time.monotonic())
 
     async with anyio.create_task_group() as group:
-        group.start_soon(timed, "limited", auth)
+        group.start_soon(timed)
         while not limited.hits:
             await anyio.sleep(0.01)
-        await anyio.sleep(0.05)
-        group.start_soon(timed, "same auth", auth)
-        group.start_soon(timed, "other auth", other)
-    assert ended["same auth"] > 0.5
-    assert ended["other auth"] < 0.4
+        for _ in range(3):
+            group.start_soon(timed)
+    assert min(ended) >= begun + 0.8
+
+    domo_sandbox.misbehave("rate_limit", retry_after=3600, path=ME)
+    for _ in range(2):
+        with pytest.raises(RateLimitedError):
+            await auth.who_am_i()
+    assert (await access_token_auth(domo_sandbox).who_am_i()).id
 
 
 # -- timeouts
@@ -474,12 +474,10 @@ async def test_a_silent_server_is_a_read_timeout(served_domo_sandbox):
     sb = served_domo_sandbox
     sb.misbehave("latency", seconds=3, times=None)
     async with access_token_auth(sb, timeout=0.2, retry=NO_RETRY) as auth:
-        started = time.monotonic()
         with pytest.raises(RequestTimeoutError):
             await auth.who_am_i()
         with pytest.raises(OutcomeUnknown):
             await DomoAccessToken.generate(auth, owner_id=sb.admin.id, name="etl")
-        assert time.monotonic() - started < 2
 
 
 async def drip(request):
@@ -491,12 +489,10 @@ async def drip(request):
 
 async def test_a_dripping_server_meets_the_total_timeout():
     async with loopback(drip) as server, at(server.origin, timeout=5, total_timeout=0.3, retry=NO_RETRY) as auth:
-        started = time.monotonic()
         with pytest.raises(RequestTimeoutError):
             await send(auth, THING, thing=1)
         with pytest.raises(OutcomeUnknown):
             await send(auth, THINGS, json={})
-        assert time.monotonic() - started < 2
 
 
 @respx.mock(base_url=ACME)
@@ -981,7 +977,7 @@ async def test_errors_give_their_connection_back():
 
     one = {"max_connections": 1, "max_concurrency": 1}
     async with loopback(answer) as server, at(server.origin, retry=NO_RETRY, **one) as auth:
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             for kind in (ConnectionFailedError, NotFoundError, ServerError, ConnectionFailedError):
                 with pytest.raises(kind):
                     await send(auth, THING, thing=1)
@@ -999,7 +995,7 @@ async def test_a_cancelled_call_gives_its_connection_back():
         with anyio.move_on_after(0.1) as scope:
             await send(auth, THING, thing=1)
         assert scope.cancelled_caught
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert await send(auth, THING, thing=1) == {"id": 1}
 
 
@@ -1010,7 +1006,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_its_turn_leaves_the_t
             await anyio.sleep(0.02)
             with anyio.move_on_after(0.01):
                 await send(auth, THING, thing=2)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert await send(auth, THING, thing=3) == {"id": 1}
     assert [one.target[-1] for one in server.requests] == ["1", "3"]
 
@@ -1030,7 +1026,7 @@ async def test_lanes_come_back_from_errors_cancellations_and_unread_answers():
         return built[-1]
 
     async with loopback(answer) as server, httpx.AsyncClient(transport=SpreadTransport(build, 2)) as client:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             for _ in range(5):
                 with pytest.raises(httpx.RemoteProtocolError):
                     await client.get(f"{server.origin}/hang-up")
@@ -1081,7 +1077,7 @@ async def test_closing_ends_the_connections():
         auth = at(server.origin)
         await send(auth, THING, thing=1)
         await auth.aclose()
-        with anyio.fail_after(2):
+        with anyio.fail_after(60):
             while server.closed < 1:
                 await anyio.sleep(0.01)
 

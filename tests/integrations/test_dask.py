@@ -162,7 +162,7 @@ def sent_to(sandbox, path, methods=("PUT", "POST")):
     return [one.path for one in list(sandbox.requests) if one.method in methods and re.search(path, one.path)]
 
 
-async def until(condition, seconds=30):
+async def until(condition, seconds=60):
     with anyio.fail_after(seconds):
         while not condition():
             await anyio.sleep(0.02)

@@ -396,7 +396,7 @@ class OAuthServer:
         with self._changed:
             return sum(grant in (None, one.grant) and outcome in (None, one.outcome) for one in self.requests)
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+    def wait_until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Return once something holds, looked at whenever a token request gets further; else TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(condition, seconds):

@@ -74,7 +74,7 @@ async def test_a_token_of_three_seconds_is_asked_for_once_in_two(server):
             got.append(await keeper.get_token())
     assert server.count() == 1
     assert len({token.access_token for token in got}) == 1
-    assert len(got) >= 20
+    assert len(got) >= 2
 
 
 async def test_renewed_in_the_background_while_the_old_one_serves(server, clock):

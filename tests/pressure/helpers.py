@@ -46,7 +46,7 @@ def nothing_open(sandbox):
     return not open_uploads(sandbox) and not running(sandbox)
 
 
-async def until(condition, seconds=20.0):
+async def until(condition, seconds=60.0):
     """Wait for what the server does in its own time."""
     with anyio.fail_after(seconds):
         while not condition():

@@ -13,7 +13,7 @@ def client(sb: Sandbox, *, platform: bool = False, **headers: str) -> httpx.Asyn
     """In process when the sandbox is not served, else over its socket."""
     named = {key.replace("_", "-"): value for key, value in headers.items()}
     if sb.served_at:
-        return httpx.AsyncClient(base_url=sb.base_url, headers=named, trust_env=False, verify=False, timeout=5)
+        return httpx.AsyncClient(base_url=sb.base_url, headers=named, trust_env=False, verify=False, timeout=60)
     base = "https://api.domo.com" if platform else sb.base_url
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=sb.app), base_url=base, headers=named)
 

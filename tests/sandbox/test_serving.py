@@ -92,7 +92,7 @@ def test_serving_twice_at_once_is_an_error(shared_server: Sandbox):
 )
 async def test_odd_requests(shared_server: Sandbox, sent: bytes, answer: bytes):
     port = int(shared_server.base_url.rpartition(":")[2])
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
             await stream.send(sent)
             assert (await stream.receive()).startswith(answer)
@@ -134,7 +134,7 @@ async def test_raw_sockets(shared_server: Sandbox):
             except anyio.EndOfStream:
                 return received
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert (await answers(plain + chunked + last, 10_000)).count(b'"success":true') == 3
         assert (await answers(plain + chunked + last, 7)).count(b'"success":true') == 3
 
@@ -166,7 +166,7 @@ def test_run_serves_until_a_signal_and_keeps_its_state(tmp_path: Path, number: s
                 json={"displayName": "Kept", "detail": {"email": "kept@example.com"}, "roleId": 4},
             ).json()
         process.send_signal(number)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()

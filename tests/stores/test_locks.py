@@ -227,7 +227,7 @@ async def test_worker_threads_are_there_when_all_others_wait():
     for waiter in waiters:
         limiter.acquire_on_behalf_of_nowait(waiter)
     try:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             assert await in_thread(lambda number: number + 1, 1) == 2
     finally:
         for waiter in waiters:

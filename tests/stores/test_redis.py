@@ -320,7 +320,6 @@ async def test_a_server_that_hangs(server):
     version = await store.save("k", TEXT, replacing=None)
     server.pause()
     try:
-        started = time.monotonic()
         with pytest.raises(errors.StoreUnavailableError, match="TimeoutError") as caught:
             await store.load("k")
         assert_hidden(caught.value)
@@ -329,7 +328,6 @@ async def test_a_server_that_hangs(server):
                 pass
         with pytest.raises(errors.StoreUnavailableError, match="TimeoutError") as caught:
             await store.save("k", Secret("new"), replacing=version)
-        assert time.monotonic() - started < 5
     finally:
         server.resume()
     assert server.command("PING")
@@ -490,7 +488,7 @@ async def test_a_server_that_cannot_save_its_own_data(tmp_path):
         (tmp_path / "dump.rdb" / "in-the-way").mkdir()
         async with store.lock("k") as held:
             await store.save("k", TEXT, replacing=None)
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while server.command("INFO", "persistence")["rdb_last_bgsave_status"] == "ok":
                     with suppress(Exception):
                         server.command("BGSAVE")

