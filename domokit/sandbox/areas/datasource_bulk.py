@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..dataset_access import give, manageable, shareable, touch, writable
+from ..executions import begin
 from ..loading import stream_of
 from ..model import Dataset
 from ..wire import Area, Call, Refusal, as_object, list_at
 from .datasource_sharing import shared, tags_of
 from .datasources import new_owner
-from .platform_streams import begin
 
 area = Area("product")
 PATH = "/api/data/v1/ui/bulk"

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import re
-import uuid
-from collections.abc import Callable
 from typing import Any
 
 from .. import loading
 from ..clock import iso_z
-from ..dataset_access import columns_of, readable, visible, writable
+from ..dataset_access import columns_of
 from ..dataset_shapes import platform as shown_dataset
-from ..model import Dataset, Execution, Stream
+from ..executions import (
+    begin,
+    end,
+    execution_of,
+    executions_of,
+    held,
+    key_columns,
+    new_dataset,
+    new_stream,
+    searched,
+    stop,
+    update_method,
+    visible_streams,
+)
+from ..model import Execution, Stream
 from ..wire import Area, Call, Refusal, as_object, empty, list_at, reply
 
 area = Area("platform", scope="data")
@@ -20,131 +31,6 @@ ONE = PATH + "/{stream_id}"
 EXECUTIONS = ONE + "/executions"
 EXECUTION = EXECUTIONS + "/{execution_id}"
 MOST = 500  # rows a page
-
-
-def update_method(value: Any, default: str) -> str:
-    """As Domo knows them; 400 for a word that it does not know."""
-    if value in (None, ""):
-        return default
-    if value not in loading.ACTIONS:
-        raise Refusal(400, f"Unknown updateMethod {value}")
-    return str(value)
-
-
-def new_dataset(call: Call, name: Any, description: Any, schema: Any) -> Dataset:
-    """The dataset that is made together with a stream."""
-    call.require("dataset.create")
-    if not isinstance(name, str) or not name.strip():
-        raise Refusal(400, "A dataset needs a name")
-    now = call.now()
-    dataset = Dataset(
-        id=str(uuid.uuid4()),
-        name=name,
-        description=str(description or ""),
-        owner_id=call.user.id,
-        rows=0,
-        columns=columns_of(schema),
-        created=now,
-        modified=now,
-    )
-    call.state.datasets[dataset.id] = dataset
-    return dataset
-
-
-def new_stream(call: Call, dataset: Dataset, method: str, key: list[str], details: dict[str, Any]) -> Stream:
-    now = call.now()
-    stream = Stream(call.state.next_id("streams"), dataset.id, call.user.id, method, now, now, key, details)
-    call.state.streams[stream.id] = stream
-    return stream
-
-
-def key_columns(dataset_columns: list[dict[str, str]], value: list[Any]) -> list[str]:
-    names = {column["name"] for column in dataset_columns}
-    if unknown := [str(each) for each in value if each not in names]:
-        raise Refusal(400, f"Unknown key column {', '.join(unknown)}")
-    return [str(each) for each in value]
-
-
-def held(call: Call, *, to_write: bool = False) -> tuple[Stream, Dataset]:
-    """The stream of the path and its dataset; 404 for one that there is not."""
-    stream = call.state.streams.get(call.number("stream_id"))
-    if stream is None or stream.deleted or stream.dataset_id not in call.state.datasets:
-        raise Refusal(404, "No such stream")
-    return stream, (writable if to_write else readable)(call, stream.dataset_id)
-
-
-def execution_of(call: Call, stream: Stream, *, is_open: bool = False) -> Execution:
-    number = call.number("execution_id")
-    execution = call.state.executions.get(f"{stream.id}/{number}")
-    if execution is None:
-        raise Refusal(404, f"No execution {number}")
-    if is_open and (execution.state != "ACTIVE" or execution.phase == "INDEX" or _is_ending(call, execution)):
-        raise Refusal(404, f"Execution {number} takes nothing any more")
-    return execution
-
-
-def _is_ending(call: Call, execution: Execution) -> bool:
-    """Whether its parts become rows right now."""
-    upload = call.state.uploads.get(execution.upload_id or 0)
-    return upload is not None and upload.state == "committing"
-
-
-def executions_of(call: Call, stream: Stream) -> list[Execution]:
-    return sorted(
-        (each for each in call.state.executions.values() if each.stream_id == stream.id),
-        key=lambda each: each.number,
-    )
-
-
-def begin(call: Call, stream: Stream, dataset: Dataset, method: str, tag: str | None = None) -> Execution:
-    """Start an execution, with an upload to take its parts."""
-    number = call.state.next_id(f"executions of {stream.id}")
-    now = call.now()
-    upload = loading.start(call, dataset, action=method, tag=tag)
-    execution = Execution(
-        id=f"{stream.id}/{number}",
-        stream_id=stream.id,
-        number=number,
-        update_method=method,
-        started=now,
-        modified=now,
-        phase="IMPORT",
-        upload_id=upload.id,
-        started_by=call.user.id,
-    )
-    upload.stream_id, upload.execution_id = stream.id, number
-    call.state.executions[execution.id] = execution
-    return execution
-
-
-async def stop(call: Call, execution: Execution) -> None:
-    """Discard what an execution was given; the dataset stays as it was."""
-    if _is_ending(call, execution):
-        return  # too late
-    upload = call.state.uploads.get(execution.upload_id or 0)
-    if upload is not None and upload.state == "open":
-        await loading.abort(call, upload)
-    execution.state, execution.phase = "ERROR", "FINAL"
-    execution.ended = execution.modified = call.now()
-    execution.errors = [{"code": "ABORTED", "category": "USER", "message": "The execution was aborted"}]
-
-
-def _refuse_haste(call: Call, execution: Execution) -> None:
-    """400 within the sandbox's `commit_seconds` after the last commit of the stream."""
-    limit = call.sandbox.commit_seconds
-    for each in executions_of(call, call.state.streams[execution.stream_id]) if limit else ():
-        request = call.state.index_requests.get(each.index_request or "")
-        if request is not None and call.now() < request.requested + limit * 1000:
-            raise Refusal(400, f"A stream can be committed once in {limit / 60:g} minutes")
-
-
-async def end(call: Call, execution: Execution, dataset: Dataset) -> None:
-    """Commit an execution with the parts it was given."""
-    upload = loading.open_upload(call, dataset, execution.upload_id or 0)
-    _refuse_haste(call, execution)
-    version, request = await loading.commit(call, dataset, upload, action=execution.update_method)
-    assert request is not None
-    loading.finish(call, execution, request, version)
 
 
 def _shown(call: Call, stream: Stream) -> dict[str, Any]:
@@ -175,11 +61,6 @@ def _execution(execution: Execution) -> dict[str, Any]:
     return row
 
 
-def visible_streams(call: Call) -> list[Stream]:
-    seen = {dataset.id for dataset in visible(call.state, call.user)}
-    return [each for each in call.state.streams.values() if not each.deleted and each.dataset_id in seen]
-
-
 @area.on("POST", PATH)
 async def create(call: Call) -> Any:
     """A stream always comes with a new dataset."""
@@ -198,22 +79,6 @@ async def create(call: Call) -> Any:
 @area.on("GET", PATH)
 async def list_streams(call: Call) -> Any:
     return [_shown(call, each) for each in visible_streams(call)[call.page(limit=50, most=MOST)]]
-
-
-def searched(call: Call) -> list[Stream]:
-    """What `q` finds, one qualifier: dataSource.id, dataSource.owner.id or dataSource.name."""
-    qualifier, _, wanted = call.query.get("q", "").partition(":")
-    reads: dict[str, Callable[[Dataset], str]] = {
-        "dataSource.id": lambda dataset: dataset.id,
-        "dataSource.owner.id": lambda dataset: str(dataset.owner_id),
-        "dataSource.name": lambda dataset: dataset.name,
-    }
-    if (read := reads.get(qualifier)) is None:
-        raise Refusal(400, "q must have one of the qualifiers dataSource.id, dataSource.owner.id")
-    # A star in a name stands for anything.
-    parts = wanted.split("*") if qualifier == "dataSource.name" else [wanted]
-    pattern = re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
-    return [each for each in visible_streams(call) if pattern.fullmatch(read(call.state.datasets[each.dataset_id]))]
 
 
 @area.on("GET", PATH + "/search")

@@ -8,9 +8,7 @@ from typing import Any
 
 from .. import loading
 from ..dataset_access import columns_of, readable, set_columns
-from ..model import Dataset, Execution, Stream
-from ..wire import Area, Call, Refusal, as_object, list_at, reply
-from .platform_streams import (
+from ..executions import (
     begin,
     end,
     execution_of,
@@ -24,6 +22,8 @@ from .platform_streams import (
     update_method,
     visible_streams,
 )
+from ..model import Dataset, Execution, Stream
+from ..wire import Area, Call, Refusal, as_object, list_at, reply
 
 area = Area("product")
 PATH = "/api/data/v1/streams"

@@ -7,10 +7,11 @@ from typing import Any
 
 from anyio import to_thread
 
-from .. import loading, policies
+from .. import loading
 from ..dataset_access import readable, touch, writable
+from ..exports import export
 from ..model import Dataset, DataVersion, IndexRequest, Upload
-from ..wire import Area, Call, FileReply, Refusal, as_object, list_at, page_of
+from ..wire import Area, Call, Refusal, as_object, list_at, page_of
 
 area = Area("product")
 V2, V3 = "/api/data/v2/datasources/{dataset_id}", "/api/data/v3/datasources/{dataset_id}"
@@ -262,30 +263,6 @@ async def delete_versions(call: Call) -> None:
     if call.flag("index", True):
         loading.request_index(call, dataset)
     touch(call, dataset)
-
-
-async def export(
-    call: Call, dataset: Dataset, *, header: bool, null: str = "", version: DataVersion | None = None
-) -> Any:
-    """The rows that the caller may see, as a file."""
-    where = policies.condition(call.state, dataset, call.user)
-    safe = call.flag("disableFormulaInterpretation")
-    warehouse = call.sandbox.warehouse
-    versions = None if version is None else [version]
-
-    path = warehouse.new_export()
-    try:
-        await to_thread.run_sync(
-            lambda: warehouse.export(dataset, path, header=header, where=where, versions=versions, null=null, safe=safe)
-        )
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    name = call.query.get("fileName") or f"{dataset.name}.csv"
-    plain = (
-        "".join(char if char.isalnum() or char in "-_. " else "_" for char in name).encode("ascii", "replace").decode()
-    )
-    return FileReply(path, "text/csv", {"Content-Disposition": f'attachment; filename="{plain}"'})
 
 
 @area.on("GET", V2 + "/dataversions/{data_version_id}")
