@@ -31,7 +31,7 @@ LAYERS = (
     "cli",
 )
 HTTPX = {"connection", "auth", "oauth", "transport", "errors", "testing"}
-COMMON_ENTITIES = {"base", "listing"}
+COMMON_ENTITIES = {"access", "base", "listing"}
 PARTS_OF = {
     "accounts": {"account_config"},
     "datasets": {"dataset_exits", "dataset_search", "dataset_ties", "datasets_together"},

@@ -670,7 +670,7 @@ async def test_in_a_dry_run_reading_goes_on_and_nothing_changes(domo_sandbox):
             lambda: user.set_password("another-one"),
             account.delete,
             lambda: account.update_name("gone"),
-            lambda: account.share(user_id=victim),
+            lambda: account.share(users=victim),
             lambda: DomoAccessToken.generate(auth, owner_id=victim, name="etl"),
             lambda: DomoAccessToken.upsert(auth, owner_id=victim, name="etl"),
         ):

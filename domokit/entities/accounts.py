@@ -2,14 +2,14 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
 import anyio
-import attrs
 
 from domokit.auth import Auth
+from domokit.entities.access import Access, grantees
 from domokit.entities.account_config import AbstractCredentialStore, AccountConfig, DomoAccessTokenConfig, read_config
 from domokit.entities.base import BothFamilies, DomoEntity, api, as_bool, as_id, as_int, as_text, as_time, entity
 from domokit.entities.listing import Listing, Pager
@@ -27,7 +27,7 @@ from domokit.routes.platform import accounts as platform
 from domokit.routes.product import accounts as product
 from domokit.transport import Json
 
-__all__ = ["AbstractCredentialStore", "AccountAccess", "AccountConfig", "DomoAccessTokenConfig", "DomoAccount"]
+__all__ = ["AbstractCredentialStore", "AccountConfig", "DomoAccessTokenConfig", "DomoAccount"]
 
 log: logging.Logger = logging.getLogger("domokit.entities")
 
@@ -36,16 +36,6 @@ _LEVELS = ("CAN_VIEW", "CAN_EDIT", "CAN_SHARE", "OWNER")
 _PATIENCE = (0.1, 0.3, 0.6)  # seconds
 _V1_LEVELS = {"READ": "CAN_VIEW", "WRITE": "CAN_EDIT"}  # what older instances say
 _accounts = BothFamilies(product, platform)
-
-
-@attrs.frozen(kw_only=True)
-class AccountAccess:
-    """One user's or group's access to an account."""
-
-    kind: str
-    id: int
-    level: str
-    name: str | None = None
 
 
 @entity
@@ -267,42 +257,46 @@ class DomoAccount(DomoEntity):
         await _accounts(self.auth).delete_account(self.auth, self.id)
 
     async def share(
-        self, *, user_id: int | None = None, group_id: int | None = None, level: AccessLevel = "CAN_VIEW"
+        self, *, users: Iterable[Any] | Any = (), groups: Iterable[Any] | Any = (), level: AccessLevel = "CAN_VIEW"
     ) -> None:
-        """Give a user or a group access. That it exists already is no error.
+        """Give users and groups (entities or ids, or one of them) access; those who have it get this level.
+
+        One call each: if one fails, those before it have their access, and all may be named again.
 
         level:  CAN_VIEW, CAN_EDIT, CAN_SHARE or OWNER; the platform API knows users and viewing only.
         Source: PUT /api/data/v2/accounts/share/{account_id}, POST /v1/accounts/{account_id}/shares
         """
         if level not in _LEVELS:
             raise InvalidInputError(f"level {level!r} is none of {', '.join(_LEVELS)}")
-        kind, grantee = _grantee(user_id, group_id)
+        to = grantees(users, groups)
         if self.auth.family == "platform":
-            if kind != "USER" or level != "CAN_VIEW":
+            if level != "CAN_VIEW" or any(kind != "USER" for kind, _ in to):
                 raise UnsupportedByAuth(
                     "the platform API shares with users, for viewing, only", hint="Use SessionAuth or AccessTokenAuth."
                 )
-            await platform.share_account_with_user(self.auth, self.id, grantee)
+            for _, user_id in to:
+                await platform.share_account_with_user(self.auth, self.id, user_id)
             return
-        try:
-            await product.share_account(self.auth, self.id, kind=kind, grantee_id=grantee, level=level)
-        except ServerError as error:  # how older servers say "has it already"
-            if error.status != 500 or not await self._has_access(kind, grantee, level):
-                raise
+        for kind, grantee in to:
+            try:
+                await product.share_account(self.auth, self.id, kind=kind, grantee_id=grantee, level=level)
+            except ServerError as error:  # how older servers say "has it already"
+                if error.status != 500 or not await self._has_access(kind, grantee, level):
+                    raise
 
-    async def unshare(self, *, user_id: int | None = None, group_id: int | None = None) -> None:
-        """Take a user's or group's access away. Source: PUT /api/data/v2/accounts/share/{account_id} with NONE"""
-        kind, grantee = _grantee(user_id, group_id)
-        await product.share_account(self.auth, self.id, kind=kind, grantee_id=grantee, level="NONE")
+    async def unshare(self, *, users: Iterable[Any] | Any = (), groups: Iterable[Any] | Any = ()) -> None:
+        """Take access away. Source: PUT /api/data/v2/accounts/share/{account_id} with NONE (product API)"""
+        for kind, grantee in grantees(users, groups):
+            await product.share_account(self.auth, self.id, kind=kind, grantee_id=grantee, level="NONE")
 
-    async def get_access(self) -> Listing[AccountAccess]:
+    async def get_access(self) -> Listing[Access]:
         """Who has access. Source: GET /api/data/v2/accounts/share/{account_id}"""
         return Listing(
-            AccountAccess(
+            Access(
                 kind=str(one.get("type") or "USER"),
                 id=as_id(one.get("id")),
                 level=_V1_LEVELS.get(one.get("accessLevel"), as_text(one.get("accessLevel")) or "NONE"),
-                name=one.get("name"),
+                name=as_text(one.get("name")),
             )
             for one in await product.get_account_access(self.auth, self.id)
         )
@@ -343,12 +337,3 @@ async def _declared_on_platform(auth: Auth, provider_type: str) -> tuple[list[st
 
 def _names(properties: Sequence[Json] | None) -> list[str]:
     return [one["name"] for one in properties or [] if isinstance(one, dict) and one.get("name")]
-
-
-def _grantee(user_id: int | None, group_id: int | None) -> tuple[str, int]:
-    if (user_id is None) is (group_id is None):
-        raise InvalidInputError("name either user_id or group_id")
-    kind, given = ("USER", user_id) if group_id is None else ("GROUP", group_id)
-    if not isinstance(found := as_id(given), int):
-        raise InvalidInputError(f"{kind.lower()}_id is the id of a {kind.lower()}, not {type(given).__name__}")
-    return kind, found

@@ -10,6 +10,7 @@ import attrs
 from domokit import bulk
 from domokit.auth import Auth
 from domokit.bulk.schema import Schema
+from domokit.entities.access import Access, grantees, the_one
 from domokit.entities.base import (
     NOT_GIVEN,
     BothFamilies,
@@ -30,7 +31,7 @@ from domokit.entities.base import (
 from domokit.entities.dataset_exits import RowsOut
 from domokit.entities.dataset_search import DatasetSearch
 from domokit.entities.dataset_ties import DatasetTies
-from domokit.entities.datasets_together import DatasetsTogether, grantees, grants, the_one
+from domokit.entities.datasets_together import DatasetsTogether, grants
 from domokit.entities.listing import Listing, Pager
 from domokit.errors import ConflictError, InvalidInputError, NotFoundError
 from domokit.routes.platform import datasets as platform
@@ -94,16 +95,6 @@ def as_tags(value: Any) -> list[str] | None:
         except ValueError:
             return None
     return [str(one) for one in value] if isinstance(value, list) else None
-
-
-@attrs.frozen(kw_only=True)
-class Access:
-    """Who may do what with a DataSet. kind: USER, GROUP, …; level: OWNER, CO_OWNER, CAN_EDIT, CAN_SHARE or CAN_VIEW."""
-
-    kind: str
-    id: int | str
-    name: str | None
-    level: str
 
 
 @attrs.frozen(kw_only=True)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self
 
 from domokit.auth import Auth
+from domokit.entities.access import grantees, the_one
 from domokit.entities.base import DomoEntity, entity, id_of, ids_of, texts_of
 from domokit.entities.listing import Listing
 from domokit.errors import (
@@ -132,21 +133,6 @@ def grants(users: Any, groups: Any, level: str) -> list[dict[str, str]]:
     if level not in LEVELS:
         raise InvalidInputError(f"level cannot be {level!r}; use CO_OWNER, CAN_EDIT, CAN_SHARE or CAN_VIEW")
     return [{"type": kind, "id": str(grantee), "accessLevel": level} for kind, grantee in entries]
-
-
-def grantees(users: Any, groups: Any) -> list[tuple[str, Any]]:
-    found = [("USER", one) for one in ids_of(users, "users", "USER")]
-    found += [("GROUP", one) for one in ids_of(groups, "groups", "GROUP")]
-    if not found:
-        raise InvalidInputError("pass at least one user or group")
-    return found
-
-
-def the_one(user: Any, group: Any) -> tuple[str, Any]:
-    """("USER" or "GROUP", id). Raises: InvalidInputError, unless one of the two is given."""
-    if (user is None) == (group is None):
-        raise InvalidInputError("pass user= or group=, one of the two")
-    return ("USER", id_of(user, "user", "USER")) if group is None else ("GROUP", id_of(group, "group", "GROUP"))
 
 
 def _ids(datasets: Iterable[Any]) -> list[str]:

@@ -19,7 +19,7 @@ from domokit import (
     entity,
     errors,
 )
-from domokit.entities.accounts import AccountAccess
+from domokit.entities.access import Access
 from domokit.routes.platform.accounts import list_account_types
 from domokit.sandbox.providers import PROVIDERS
 from domokit.testing import oauth_client_auth, options_for, session_auth
@@ -552,10 +552,10 @@ async def test_delete(anyone, domo_sandbox):
 @pytest.mark.parametrize(
     ("to", "body"),
     [
-        ({"user_id": 27}, {"type": "USER", "id": "27", "accessLevel": "CAN_VIEW"}),
-        ({"user_id": 0}, {"type": "USER", "id": "0", "accessLevel": "CAN_VIEW"}),
-        ({"group_id": 12, "level": "CAN_EDIT"}, {"type": "GROUP", "id": "12", "accessLevel": "CAN_EDIT"}),
-        ({"user_id": 27, "level": "OWNER"}, {"type": "USER", "id": "27", "accessLevel": "OWNER"}),
+        ({"users": 27}, {"type": "USER", "id": "27", "accessLevel": "CAN_VIEW"}),
+        ({"users": [0]}, {"type": "USER", "id": "0", "accessLevel": "CAN_VIEW"}),
+        ({"groups": 12, "level": "CAN_EDIT"}, {"type": "GROUP", "id": "12", "accessLevel": "CAN_EDIT"}),
+        ({"users": 27, "level": "OWNER"}, {"type": "USER", "id": "27", "accessLevel": "OWNER"}),
     ],
     ids=str,
 )
@@ -569,17 +569,17 @@ async def test_share_sends_one_grantee(to, body):
 async def test_share_list_and_unshare(admin, domo_sandbox, person):
     account = await DomoAccount.create(admin, name="shared", config=NOTE)
     group = domo_sandbox.add_group("Pair", [person.id])
-    await account.share(user_id=person.id)
-    await account.share(group_id=group.id, level="CAN_EDIT")
+    await account.share(users=[person.id])
+    await account.share(groups=group.id, level="CAN_EDIT")
     assert set(await account.get_access()) == {
-        AccountAccess(kind="USER", id=domo_sandbox.admin.id, level="OWNER", name=domo_sandbox.admin.display_name),
-        AccountAccess(kind="USER", id=person.id, level="CAN_VIEW", name="Zoë Quill"),
-        AccountAccess(kind="GROUP", id=group.id, level="CAN_EDIT", name="Pair"),
+        Access(kind="USER", id=domo_sandbox.admin.id, level="OWNER", name=domo_sandbox.admin.display_name),
+        Access(kind="USER", id=person.id, level="CAN_VIEW", name="Zoë Quill"),
+        Access(kind="GROUP", id=group.id, level="CAN_EDIT", name="Pair"),
     }
     async with token_auth_of(domo_sandbox, person) as auth:
         assert [one.id for one in await DomoAccount.get_all(auth)] == [account.id]
-    await account.unshare(group_id=group.id)
-    await account.unshare(user_id=person.id)
+    await account.unshare(groups=group.id)
+    await account.unshare(users=person.id)
     assert [one.id for one in await account.get_access()] == [domo_sandbox.admin.id]
     assert domo_sandbox.requests[-2].json["accessLevel"] == "NONE"
 
@@ -588,7 +588,7 @@ async def test_sharing_again_is_no_error(admin, domo_sandbox, person):
     """Older servers answer with 500 to who has access already; the sandbox does, too."""
     account = await DomoAccount.create(admin, name="shared", config=NOTE)
     for level in ("CAN_VIEW", "CAN_VIEW", "CAN_SHARE", "CAN_SHARE"):
-        await account.share(user_id=person.id, level=level)
+        await account.share(users=person.id, level=level)
     statuses = [one.status for one in domo_sandbox.requests if one.method == "PUT"]
     assert statuses == [200, 500, 200, 500]
     assert domo_sandbox.state.accounts[account.id].shares[f"USER:{person.id}"] == "CAN_SHARE"
@@ -598,7 +598,7 @@ async def test_a_server_error_that_does_not_mean_shared_is_passed_on(admin, domo
     account = await DomoAccount.create(admin, name="shared", config=NOTE)
     domo_sandbox.misbehave("status", status=500, method="PUT")
     with pytest.raises(errors.ServerError):
-        await account.share(user_id=person.id)
+        await account.share(users=person.id)
     assert f"USER:{person.id}" not in domo_sandbox.state.accounts[account.id].shares
 
 
@@ -617,12 +617,12 @@ async def test_access_of_older_instances_is_told_in_today_s_levels():
         put = wire.put("/api/data/v2/accounts/share/105").respond(500, json={"status": 500})
         account = DomoAccount.from_json(auth, row())
         access = await account.get_access()
-        await account.share(user_id=1)  # has READ, which is CAN_VIEW
+        await account.share(users=1)  # has READ, which is CAN_VIEW
         with pytest.raises(errors.ServerError):
-            await account.share(user_id=2)
+            await account.share(users=2)
         put.respond(502)
         with pytest.raises(errors.ServiceUnavailableError):  # not the answer that means "has it already"
-            await account.share(user_id=1)
+            await account.share(users=1)
         assert put.call_count == 3
     assert [(one.kind, one.id, one.level, one.name) for one in access] == [
         ("USER", 1, "CAN_VIEW", "A"),
@@ -634,7 +634,7 @@ async def test_access_of_older_instances_is_told_in_today_s_levels():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{}, {"user_id": 1, "group_id": 2}, {"user_id": 1, "level": "NONE"}, {"user_id": 1, "level": "can_view"}],
+    [{}, {"users": ()}, {"users": [1, "x"]}, {"users": 1, "level": "NONE"}, {"users": 1, "level": "can_view"}],
     ids=str,
 )
 async def test_share_refuses_bad_arguments_before_anything_is_sent(anyone, domo_sandbox, wrong):
@@ -647,15 +647,15 @@ async def test_share_refuses_bad_arguments_before_anything_is_sent(anyone, domo_
 
 async def test_the_platform_shares_with_users_for_viewing_only(oauth, domo_sandbox, person):
     account = (await DomoAccount.search(oauth, name="warehouse"))[0]
-    await account.share(user_id=person.id)
+    await account.share(users=person.id)
     assert domo_sandbox.requests[-1].json == {"user": {"id": person.id}}
     assert domo_sandbox.requests[-1].method == "POST"
     assert domo_sandbox.state.accounts[account.id].shares[f"USER:{person.id}"] == "CAN_VIEW"
     domo_sandbox.requests.clear()
     for refused in (
-        lambda: account.share(group_id=1),
-        lambda: account.share(user_id=person.id, level="CAN_EDIT"),
-        lambda: account.unshare(user_id=person.id),
+        lambda: account.share(groups=1),
+        lambda: account.share(users=person.id, level="CAN_EDIT"),
+        lambda: account.unshare(users=person.id),
         lambda: account.get_access(),
         lambda: DomoAccount.search_index(oauth),
     ):
@@ -792,7 +792,7 @@ async def test_nothing_is_changed_in_a_dry_run(anyone, person, domo_sandbox):
             lambda: DomoAccount.upsert(anyone, name="etl credentials", config=NOTE),
             lambda: account.update_name("new"),
             lambda: account.update_config(NOTE),
-            lambda: account.share(user_id=person.id),
+            lambda: account.share(users=person.id),
             lambda: account.delete(),
         ):
             with pytest.raises(errors.DryRunRefused):

@@ -403,7 +403,7 @@ async def test_access_to_an_account_is_a_table(admin, domo_sandbox):
     account = (await DomoAccount.get_all(admin))[0]
     access = await account.get_access()
     assert "<th>level</th>" in access._repr_html_()
-    for bad in ({"user_id": account}, {"group_id": "x"}, {}, {"user_id": 1, "group_id": 2}):
+    for bad in ({"users": account}, {"groups": "x"}, {}):
         with pytest.raises(errors.InvalidInputError):
             await account.share(**bad)
 

@@ -263,7 +263,7 @@ async def test_accounts_that_cannot_hold_a_token_are_refused(domo_sandbox, any_a
 async def test_who_may_only_view_is_refused(domo_sandbox, auth):
     account = await publish_token(auth, NAME, token())
     someone = domo_sandbox.add_user("Eve", "eve@example.com", 2)
-    await account.share(user_id=someone.id)
+    await account.share(users=someone.id)
     secret = domo_sandbox.add_access_token(someone.id, "eve").token
     async with AccessTokenAuth(domo_sandbox.instance, secret, options=options_for(domo_sandbox)) as eve:
         assert await publish_token(eve, account.id, token()) == account
