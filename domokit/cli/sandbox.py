@@ -80,7 +80,7 @@ def _serve(
         (_print_json if as_json else _print_table)(sandbox)
 
     try:
-        run(sandbox, host=host, port=port, on_ready=tell)
+        run(sandbox.serve(host, port), on_ready=tell)
     except OSError as error:
         if is_served:  # what failed is to tell where
             raise

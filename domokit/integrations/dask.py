@@ -115,7 +115,8 @@ async def to_domo(
     dataset:      who opens and commits the load is its own `auth`.
     credentials:  for the workers; of the same API family and user, or of one who may write to the DataSet.
     A worker that dies has its partition sent again by another, under the same number, so nothing is lost or doubled,
-    as long as computing a partition again gives the same rows.
+    as long as computing a partition again gives the same rows. If none is left, Dask waits for new ones, and its
+    setting `distributed.scheduler.no-workers-timeout` says how long; by default for ever.
     Raises: SchemaMismatchError, InvalidInputError before anything is sent; the same, UploadError, or what computing a
             partition raises, after the load was aborted.
     """

@@ -6,7 +6,7 @@ import inspect
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from starlette.datastructures import QueryParams
@@ -14,15 +14,14 @@ from starlette.responses import PlainTextResponse, Response
 
 from . import control
 from .areas import AREAS
+from .company import Company
 from .credentials import authenticate
 from .faults import AFTER, Fault, answer_instead
 from .loading import settle
 from .records import RequestRecord
+from .replies import FileReply, empty, error_reply, reply
 from .router import FAMILIES, Router
-from .wire import Call, FileReply, Refusal, Route, empty, error_reply, reply
-
-if TYPE_CHECKING:
-    from .sandbox import Sandbox
+from .wire import Call, Refusal, Route
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,10 +43,10 @@ def families_of(host: str, instance: str) -> tuple[str, ...]:
 
 
 class App:
-    """The sandbox over ASGI. It keeps nothing of its own: state and faults are the sandbox's."""
+    """The sandbox over ASGI. It keeps nothing of its own: state and faults are the company's."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
+    def __init__(self, company: Company) -> None:
+        self.company = company
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -63,7 +62,7 @@ class App:
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         pieces: list[bytes] = []
-        pause = self.sandbox.faults.pause(scope["method"], path) if self.sandbox.faults.active else 0.0
+        pause = self.company.faults.pause(scope["method"], path) if self.company.faults.active else 0.0
         if pause and (line := _line(scope)) is not None:
             line.narrow()
         while True:
@@ -78,8 +77,8 @@ class App:
         body = b"".join(pieces)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = QueryParams(scope["query_string"]) if scope["query_string"] else NO_QUERY
-        families = families_of(headers.get("host", ""), self.sandbox.instance)
-        call = Call(self.sandbox, scope["method"], path, query, headers, body)
+        families = families_of(headers.get("host", ""), self.company.instance)
+        call = Call(self.company, scope["method"], path, query, headers, body)
         if path.startswith("/_sandbox/") and families == FAMILIES:
             await _send(send, control.answer(call))
             return
@@ -95,13 +94,13 @@ class App:
         receive: Receive,
         send: Send,
     ) -> None:
-        sandbox = self.sandbox
+        company = self.company
         line = _line(scope)
-        sandbox.requests.append(record)
+        company.requests.append(record)
         await self._tell("received", record)
         fault = None
-        if sandbox.faults.active:
-            seconds, fault = sandbox.faults.strike(record)
+        if company.faults.active:
+            seconds, fault = company.faults.strike(record)
             if seconds:
                 await anyio.sleep(seconds)
         if fault is not None and fault.kind == "reset_before":
@@ -112,7 +111,7 @@ class App:
         try:
             if fault is not None and fault.kind not in AFTER:
                 ip = (scope.get("client") or ("127.0.0.1",))[0]
-                response = answer_instead(fault, instance=sandbox.instance, path=record.path, ip=ip)
+                response = answer_instead(fault, instance=company.instance, path=record.path, ip=ip)
             else:
                 response = await self._act(call, families)
                 record.user_id = call.caller.id if call.caller else None
@@ -138,8 +137,8 @@ class App:
         if not families:
             return PlainTextResponse("Forbidden", 403)
         product_path: str | None = call.path
-        if self.sandbox.pending:
-            settle(self.sandbox)
+        if self.company.pending:
+            settle(self.company)
         try:
             route, call.params = ROUTER.find(families, call.method, call.path)
             if route.family == "platform":
@@ -159,15 +158,15 @@ class App:
             return error_reply(500, path=product_path)
 
     def _keep(self, route: Route) -> None:
-        if self.sandbox.state_file is None:
+        if self.company.state_file is None:
             return
         try:
-            self.sandbox.save()
+            self.company.save()
         except OSError as error:
             logger.error("could not save the state after %s: %s", route.method, type(error).__name__)
 
     async def _tell(self, phase: str, record: RequestRecord) -> None:
-        for callback in self.sandbox.watchers:
+        for callback in self.company.watchers:
             outcome = callback(phase, record)
             if inspect.isawaitable(outcome):
                 await outcome

@@ -6,7 +6,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from .wire import Call, Refusal, error_reply, reply
+from .replies import error_reply, reply
+from .wire import Call, Refusal
 
 
 def answer(call: Call) -> Response:
@@ -28,28 +29,28 @@ def _clock(call: Call) -> Any:
     seconds = call.json_object().get("advance")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise Refusal(400, "advance must be a number of seconds")
-    return {"now": call.sandbox.clock.advance(seconds).isoformat()}
+    return {"now": call.company.clock.advance(seconds).isoformat()}
 
 
 def _now(call: Call) -> Any:
-    return {"now": call.sandbox.clock.now().isoformat()}
+    return {"now": call.company.clock.now().isoformat()}
 
 
 def _misbehave(call: Call) -> Any:
     """POST {"kind": …, "times": …, …}, the arguments of `Sandbox.misbehave`."""
-    fault = call.sandbox.misbehave(**call.json_object())
+    fault = call.company.misbehave(**call.json_object())
     return {"kind": fault.kind, "times": fault.times}
 
 
 def _heal(call: Call) -> Any:
-    call.sandbox.heal()
+    call.company.heal()
     return {}
 
 
 def _requests(call: Call) -> Any:
     return [
         {"method": r.method, "path": r.path, "status": r.status, "user_id": r.user_id}
-        for r in list(call.sandbox.requests)
+        for r in list(call.company.requests)
     ]
 
 

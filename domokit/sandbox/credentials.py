@@ -6,7 +6,8 @@ from starlette.responses import Response
 
 from .clock import iso_z
 from .model import User
-from .wire import Call, Refusal, Route, empty
+from .replies import empty
+from .wire import Call, Refusal, Route
 
 FULL_AUTHENTICATION = "Full authentication is required to access this resource"
 ELEVATION_PATH = "/api/identity/v1/authentication/elevations/{user_id}"

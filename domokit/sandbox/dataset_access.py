@@ -105,7 +105,7 @@ def remove(call: Call, dataset: Dataset) -> None:
     policies.forget(state, dataset)
     for stream in state.streams.values():
         stream.deleted = stream.deleted or stream.dataset_id == dataset.id
-    call.sandbox.warehouse.drop(dataset)
+    call.company.warehouse.drop(dataset)
 
 
 def columns_of(value: Any) -> list[dict[str, str]]:

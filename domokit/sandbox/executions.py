@@ -143,7 +143,7 @@ async def stop(call: Call, execution: Execution) -> None:
 
 def _refuse_haste(call: Call, execution: Execution) -> None:
     """400 within the sandbox's `commit_seconds` after the last commit of the stream."""
-    limit = call.sandbox.commit_seconds
+    limit = call.company.commit_seconds
     for each in executions_of(call, call.state.streams[execution.stream_id]) if limit else ():
         request = call.state.index_requests.get(each.index_request or "")
         if request is not None and call.now() < request.requested + limit * 1000:

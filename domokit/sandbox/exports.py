@@ -6,7 +6,8 @@ from anyio import to_thread
 
 from . import policies
 from .model import Dataset, DataVersion
-from .wire import Call, FileReply
+from .replies import FileReply
+from .wire import Call
 
 
 async def export(
@@ -15,7 +16,7 @@ async def export(
     """The rows that the caller may see, as a file."""
     where = policies.condition(call.state, dataset, call.user)
     safe = call.flag("disableFormulaInterpretation")
-    warehouse = call.sandbox.warehouse
+    warehouse = call.company.warehouse
     versions = None if version is None else [version]
 
     path = warehouse.new_export()

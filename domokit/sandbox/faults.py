@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from .records import RequestRecord
-from .wire import error_reply, html_page
+from .replies import error_reply, html_page
 
 _BEFORE = "slow_reader latency status rate_limit reset_before html blocked allowlist login_redirect maintenance"
 BEFORE = frozenset(_BEFORE.split())

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from anyio import CancelScope, to_thread
 
+from .company import Company
 from .model import Dataset, DataVersion, Execution, IndexRequest, Stream, Upload
 from .rows import InvalidCsv, plain
 from .wire import Call, Refusal
-
-if TYPE_CHECKING:
-    from .sandbox import Sandbox
 
 GAPS = "Too many non-consecutive part ids. Make consecutive or upload multiple data versions"
 ACTIONS = ("REPLACE", "APPEND", "UPSERT")
@@ -41,7 +38,7 @@ async def put_part(call: Call, dataset: Dataset, upload: Upload, part: int) -> N
     """Keep the rows of the request as a part; the same number again replaces them."""
     if part < 0:
         raise Refusal(400, "Part ids are positive numbers")
-    warehouse, columns = call.sandbox.warehouse, list(dataset.columns)
+    warehouse, columns = call.company.warehouse, list(dataset.columns)
     body, encoding = call.body, call.headers.get("content-encoding")
 
     def work() -> tuple[int, int]:
@@ -83,7 +80,7 @@ async def commit(
         action=action,
         tag=upload.tag,
     )
-    state, warehouse = call.state, call.sandbox.warehouse
+    state, warehouse = call.state, call.company.warehouse
 
     def older() -> list[DataVersion]:
         return [state.data_versions[number] for number in dataset.versions if number in state.data_versions]
@@ -144,7 +141,7 @@ def stream_of(call: Call, dataset: Dataset) -> Stream | None:
 async def abort(call: Call, upload: Upload) -> None:
     """Discard an upload and its parts."""
     upload.state = "aborted"
-    await to_thread.run_sync(call.sandbox.warehouse.discard, upload)
+    await to_thread.run_sync(call.company.warehouse.discard, upload)
     upload.parts.clear()
 
 
@@ -154,10 +151,10 @@ def request_index(call: Call, dataset: Dataset) -> IndexRequest:
     count = call.state.next_id("index_requests")
     moment = datetime.fromtimestamp(now / 1000, UTC)
     key = f"{moment:%Y%m%d%H%M%S}.{count % 1000:03}"
-    due = now + int(call.sandbox.indexing_seconds * 1000)
+    due = now + int(call.company.indexing_seconds * 1000)
     request = IndexRequest(key, dataset.id, list(dataset.versions), now, due)
     call.state.index_requests[key] = request
-    call.sandbox.pending.append(request)
+    call.company.pending.append(request)
     return request
 
 
@@ -169,14 +166,14 @@ def finish(call: Call, execution: Execution, request: IndexRequest, version: Dat
     execution.modified = call.now()
 
 
-def settle(sandbox: Sandbox) -> None:
-    """Do what is due by the sandbox's clock: rows become visible, executions end."""
-    now = sandbox.clock.now_ms()
-    due = [request for request in sandbox.pending if request.due <= now]
+def settle(company: Company) -> None:
+    """Do what is due by the company's clock: rows become visible, executions end."""
+    now = company.clock.now_ms()
+    due = [request for request in company.pending if request.due <= now]
     if not due:
         return
-    sandbox.pending[:] = [request for request in sandbox.pending if request.due > now]
-    state = sandbox.state
+    company.pending[:] = [request for request in company.pending if request.due > now]
+    state = company.state
     for request in due:
         request.done = True
         dataset = state.datasets.get(request.dataset_id)
@@ -184,7 +181,7 @@ def settle(sandbox: Sandbox) -> None:
             dataset.indexed = [number for number in request.versions if number in state.data_versions]
             dataset.rows = sum(state.data_versions[number].rows for number in dataset.indexed)
             dataset.data_current = dataset.modified = max(request.requested, request.due)
-            _forget_unused(sandbox, dataset)
+            _forget_unused(company, dataset)
         for execution in state.executions.values():
             if execution.index_request == request.id and execution.state == "ACTIVE":
                 execution.state, execution.phase = "SUCCESS", "FINAL"
@@ -194,13 +191,13 @@ def settle(sandbox: Sandbox) -> None:
 _KEPT = 10  # versions of a dataset that no row comes from any more
 
 
-def _forget_unused(sandbox: Sandbox, dataset: Dataset) -> None:
-    waiting = {number for request in sandbox.pending for number in request.versions}
+def _forget_unused(company: Company, dataset: Dataset) -> None:
+    waiting = {number for request in company.pending for number in request.versions}
     used = {*dataset.versions, *dataset.indexed, *waiting}
     unused = [
         version
-        for version in sandbox.state.data_versions.values()
+        for version in company.state.data_versions.values()
         if version.dataset_id == dataset.id and version.id not in used
     ]
     for version in sorted(unused, key=lambda version: version.id)[:-_KEPT]:
-        sandbox.warehouse.drop_version(version)
+        company.warehouse.drop_version(version)

@@ -9,15 +9,15 @@ import socket
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import Any, Generic, TypeVar
 
 import anyio.to_thread
 import uvicorn
 
+from .company import Company
 from .wire_connection import Protocol
 
-if TYPE_CHECKING:
-    from .sandbox import Sandbox
+S = TypeVar("S", bound=Company)
 
 
 class _Server(uvicorn.Server):
@@ -50,18 +50,19 @@ class _Server(uvicorn.Server):
                 self._loop.call_soon_threadsafe(self._stop.set)
 
 
-class Served:
+class Served(Generic[S]):
     """A sandbox that is being served; enter it with `with` or `async with` to get the sandbox."""
 
-    def __init__(self, sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.sandbox: Sandbox = sandbox
+    def __init__(self, sandbox: S, app: Any, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.sandbox: S = sandbox
+        self._app = app
         self.host: str = host
         self.port: int = port
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
-    def __enter__(self) -> Sandbox:
+    def __enter__(self) -> S:
         if self.sandbox.served_at is not None:
             raise RuntimeError("this sandbox is already being served")
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -75,7 +76,7 @@ class Served:
             listener.close()
             raise
         config = uvicorn.Config(
-            self.sandbox.app,
+            self._app,
             http=Protocol,
             ws="none",
             lifespan="off",
@@ -122,7 +123,7 @@ class Served:
         self.sandbox.served_at = None
         self.sandbox.close()
 
-    async def __aenter__(self) -> Sandbox:
+    async def __aenter__(self) -> S:
         return await anyio.to_thread.run_sync(self.__enter__)
 
     async def __aexit__(
@@ -135,7 +136,7 @@ class Served:
             await anyio.to_thread.run_sync(self.__exit__)
 
 
-def run(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0, on_ready: Callable[[Sandbox], object]) -> None:
+def run(served: Served[S], *, on_ready: Callable[[S], object]) -> None:
     """Serve until SIGTERM or SIGINT, then save the state and return.
 
     on_ready: called once with the sandbox, as soon as connections are accepted.
@@ -151,7 +152,7 @@ def run(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0, on_ready: C
         number: signal.signal(number, on_signal) for number in ((signal.SIGTERM, signal.SIGINT) if in_main else ())
     }
     try:
-        with Served(sandbox, host, port):
+        with served as sandbox:
             on_ready(sandbox)
             while not stop.wait(0.5):
                 pass

@@ -1,32 +1,19 @@
-"""What crosses the wire: the request as handlers see it, answers, refusals, and the table of routes."""
+"""What crosses the wire: the request as handlers see it, refusals, and the table of routes."""
 
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from starlette.datastructures import QueryParams
-from starlette.responses import Response
 
+from .company import Company
 from .model import Session, User
+from .state import State
 
-if TYPE_CHECKING:
-    from .sandbox import Sandbox
-    from .state import State
-
-_TOE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 EITHER = frozenset({"session", "developer_token"})
-
-
-def toe() -> str:
-    """A support trace id as Domo prints them: 10-5-5 upper-case letters and digits."""
-    text = "".join(random.choices(_TOE, k=20))
-    return f"{text[:10]}-{text[10:15]}-{text[15:]}"
 
 
 class Refusal(Exception):
@@ -37,55 +24,11 @@ class Refusal(Exception):
         self.status, self.message, self.headers = status, message, headers
 
 
-def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """JSON, compact, UTF-8."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return Response(text.encode(), status, headers, "application/json")
-
-
-def empty(status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(b"", status, headers)
-
-
-class FileReply(Response):
-    """An answer that is sent from a file, piece by piece, and without its length; `App` removes the file afterwards."""
-
-    def __init__(self, path: Path, media_type: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(b"", 200, headers, media_type)
-        self.path: Path = path
-        del self.headers["content-length"]
-
-
-def html_page(title: str, content: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    page = f"<!DOCTYPE html><html><head><title>{title}</title></head><body>{content}</body></html>"
-    return Response(page, status, headers, "text/html")
-
-
-def error_reply(
-    status: int,
-    message: str | None = None,
-    *,
-    path: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """The common error object: the product family names the path in it, the platform does not."""
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "Unknown"
-    body: dict[str, Any] = {"status": status, "statusReason": phrase}
-    if path is not None:
-        body["path"] = path
-    body["message"] = phrase if message is None else message
-    body["toe"] = toe()
-    return reply(body, status, headers)
-
-
 @dataclass(slots=True)
 class Call:
     """One request on its way to a handler."""
 
-    sandbox: Sandbox
+    company: Company
     method: str
     path: str
     query: QueryParams = field(repr=False)
@@ -98,7 +41,7 @@ class Call:
 
     @property
     def state(self) -> State:
-        return self.sandbox.state
+        return self.company.state
 
     @property
     def user(self) -> User:
@@ -107,8 +50,8 @@ class Call:
         return self.caller
 
     def now(self) -> int:
-        """The sandbox's present, in epoch milliseconds."""
-        return self.sandbox.clock.now_ms()
+        """The company's present, in epoch milliseconds."""
+        return self.company.clock.now_ms()
 
     def number(self, name: str) -> int:
         """A whole number from the path; 400 when it is none."""

@@ -72,7 +72,7 @@ def server():
 @pytest.fixture
 def served(server, monkeypatch):
     """A fresh sandbox that is served, and an environment that signs in as its administrator with the password."""
-    sandbox = server.app.sandbox = Sandbox()
+    sandbox = server.app.company = Sandbox()
     sandbox.served_at = server.base_url
     monkeypatch.setenv("DOMO_BASE_URL", sandbox.base_url)
     monkeypatch.setenv("DOMO_INSTANCE", sandbox.instance)

@@ -80,9 +80,9 @@ def not_serving(monkeypatch):
     """Says that it is served, without waiting for a signal."""
     made = []
 
-    def run(sandbox, *, host, port, on_ready):
-        made.append((sandbox, host, port))
-        with sandbox.serve(host, port):
+    def run(served, *, on_ready):
+        made.append((served.sandbox, served.host, served.port))
+        with served as sandbox:
             on_ready(sandbox)
 
     monkeypatch.setattr("domokit.sandbox.serve.run", run)

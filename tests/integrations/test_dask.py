@@ -57,8 +57,12 @@ def anyio_backend():
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two workers, which are told nothing about any Domo; whoever dies is replaced."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+    """Two workers, which are told nothing about any Domo; whoever dies is replaced, in 15 seconds or later."""
+    patience = {"distributed.deploy.lost-worker-timeout": "300s", "distributed.scheduler.no-workers-timeout": "300s"}
+    with (
+        dask.config.set(patience),
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+    ):
         yield cluster
 
 
@@ -87,7 +91,7 @@ def server():
 @pytest.fixture
 def sandbox(server):
     """A fresh sandbox that is served."""
-    sandbox = server.app.sandbox = Sandbox()
+    sandbox = server.app.company = Sandbox()
     sandbox.served_at = server.base_url
     return sandbox
 

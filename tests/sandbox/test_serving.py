@@ -143,7 +143,7 @@ SCRIPT = """
 import json, sys
 from domokit.sandbox import Sandbox
 from domokit.sandbox.serve import run
-run(Sandbox(state_file=sys.argv[1]), on_ready=lambda sb: print(json.dumps(sb.credentials()), flush=True))
+run(Sandbox(state_file=sys.argv[1]).serve(), on_ready=lambda sb: print(json.dumps(sb.credentials()), flush=True))
 print("done", flush=True)
 """
 

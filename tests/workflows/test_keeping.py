@@ -41,7 +41,7 @@ def one_sandbox():
 
 @pytest.fixture
 def sandbox(one_sandbox):
-    sandbox = one_sandbox.app.sandbox = Sandbox(users=1)
+    sandbox = one_sandbox.app.company = Sandbox(users=1)
     sandbox.served_at = one_sandbox.base_url
     return sandbox
 

@@ -7,8 +7,9 @@ import uuid
 from typing import Any
 
 from ..model import ApiClient
+from ..replies import empty, reply
 from ..state import ALL_SCOPES
-from ..wire import Area, Call, Refusal, empty, list_at, reply
+from ..wire import Area, Call, Refusal, list_at
 
 area = Area("product")
 platform_area = Area("platform")
@@ -32,7 +33,7 @@ async def list_clients(call: Call) -> Any:
     """A bare list; wrapped in `entries`, as before June 2025, when the sandbox is told so."""
     call.require(MANAGE)
     rows = [_shape(client) for client in list(call.state.api_clients.values())]
-    if call.sandbox.legacy_api_clients:
+    if call.company.legacy_api_clients:
         return {"entries": [row | {"authorizedGrantTypes": ["client_credentials"]} for row in rows]}
     return rows
 

@@ -58,7 +58,7 @@ def _signed_in(call: Call, user: User) -> Any:
     now = call.now()
     call.state.prune(now)
     owed = user.one_time_password is not None
-    session = call.state.add_session(user, now=now, lifetime=call.sandbox.session_lifetime, pending=owed)
+    session = call.state.add_session(user, now=now, lifetime=call.company.session_lifetime, pending=owed)
     user.pending = False
     user.last_activity = now
     call.caller = user

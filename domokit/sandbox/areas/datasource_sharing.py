@@ -19,7 +19,8 @@ from ..dataset_access import (
     writable,
 )
 from ..model import Dataset
-from ..wire import Area, Call, Refusal, empty, objects_at
+from ..replies import empty
+from ..wire import Area, Call, Refusal, objects_at
 from .datasources import DONE
 
 area = Area("product")

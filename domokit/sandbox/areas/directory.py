@@ -52,7 +52,7 @@ async def typeahead(call: Call) -> Any:
             or ("userByEmail" in kinds and text in user.email.lower())
         )
     ]
-    page = found[call.page(limit=20, most=call.sandbox.users_page_cap)]
+    page = found[call.page(limit=20, most=call.company.users_page_cap)]
     return {"users": [{"id": user.id, "displayName": user.display_name} for user in page]}
 
 

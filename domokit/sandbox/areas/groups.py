@@ -81,7 +81,7 @@ async def members(call: Call) -> Any:
         raise Refusal(400, "group is required") from None
     if group is None:
         raise Refusal(404, "No such group")
-    ids = sorted(group.user_ids)[call.page(limit=100, most=call.sandbox.users_page_cap)]
+    ids = sorted(group.user_ids)[call.page(limit=100, most=call.company.users_page_cap)]
     users = [call.state.users[each] for each in ids if each in call.state.users]
     return {
         "groupUserList": [

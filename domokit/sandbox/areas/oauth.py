@@ -15,7 +15,8 @@ from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from ..model import ApiClient, Bearer
-from ..wire import Area, Call, reply
+from ..replies import reply
+from ..wire import Area, Call
 
 area = Area("platform")
 NOBODY: frozenset[str] = frozenset()  # the client signs in here by Basic, so no caller is needed
@@ -45,7 +46,7 @@ async def token(call: Call) -> Any:
     return {
         "access_token": bearer.token,
         "token_type": "bearer",
-        "expires_in": int(call.sandbox.oauth_lifetime),
+        "expires_in": int(call.company.oauth_lifetime),
         "scope": " ".join(bearer.scopes),
         "customer": call.state.instance,
         "env": "prod1",
@@ -81,7 +82,7 @@ def _client(call: Call) -> ApiClient | None:
 
 def _issue(call: Call, client: ApiClient, scopes: list[str]) -> Bearer:
     now = call.now()
-    expires = now + int(call.sandbox.oauth_lifetime * 1000)
+    expires = now + int(call.company.oauth_lifetime * 1000)
     jti = str(uuid.uuid4())
     claims: dict[str, Any] = {
         "exp": expires // 1000,

@@ -7,7 +7,8 @@ from typing import Any
 from .. import vault
 from ..model import Account
 from ..providers import PROVIDERS
-from ..wire import Area, Call, Refusal, as_object, empty, reply
+from ..replies import empty, reply
+from ..wire import Area, Call, Refusal, as_object
 
 area = Area("platform", scope="account")
 ACCOUNTS, TYPES = "/v1/accounts", "/v1/account-types"

@@ -7,7 +7,8 @@ from typing import Any
 from .. import loading
 from ..dataset_access import readable, writable
 from ..exports import export
-from ..wire import Area, Call, Refusal, empty
+from ..replies import empty
+from ..wire import Area, Call, Refusal
 
 area = Area("platform", scope="data")
 PATH = "/v1/datasets/{dataset_id}/data"

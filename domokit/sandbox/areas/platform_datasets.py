@@ -9,7 +9,8 @@ from .. import policies
 from ..dataset_access import columns_of, manageable, readable, remove, set_columns, touch, visible, writable
 from ..dataset_shapes import in_order, platform, platform_whole
 from ..model import Dataset
-from ..wire import Area, Call, Refusal, empty, reply
+from ..replies import empty, reply
+from ..wire import Area, Call, Refusal
 
 area = Area("platform", scope="data")
 PATH = "/v1/datasets"

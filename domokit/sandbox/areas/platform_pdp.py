@@ -8,7 +8,8 @@ from .. import policies
 from ..dataset_access import manageable
 from ..dataset_shapes import platform_policy
 from ..model import Dataset, Policy
-from ..wire import Area, Call, Refusal, empty, list_at, objects_at, reply
+from ..replies import empty, reply
+from ..wire import Area, Call, Refusal, list_at, objects_at
 
 area = Area("platform", scope="data")
 PATH = "/v1/datasets/{dataset_id}/policies"

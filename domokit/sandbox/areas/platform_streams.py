@@ -23,7 +23,8 @@ from ..executions import (
     visible_streams,
 )
 from ..model import Execution, Stream
-from ..wire import Area, Call, Refusal, as_object, empty, list_at, reply
+from ..replies import empty, reply
+from ..wire import Area, Call, Refusal, as_object, list_at
 
 area = Area("platform", scope="data")
 PATH = "/v1/streams"

@@ -7,7 +7,8 @@ from typing import Any
 
 from .. import people, shapes
 from ..model import Group, User
-from ..wire import Area, Call, Refusal, empty
+from ..replies import empty
+from ..wire import Area, Call, Refusal
 
 area = Area("platform", scope="user")
 USERS, GROUPS = "/v1/users", "/v1/groups"

@@ -30,7 +30,7 @@ async def _found(call: Call) -> tuple[Dataset, sql.Result, int]:
     if not dataset.indexed:
         raise Refusal(416, "The dataset has no data that can be queried")
     condition = policies.condition(call.state, dataset, call.user)
-    warehouse = call.sandbox.warehouse
+    warehouse = call.company.warehouse
 
     def work() -> sql.Result:
         with warehouse.connect(dataset) as connection:

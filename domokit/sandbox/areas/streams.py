@@ -23,7 +23,8 @@ from ..executions import (
     visible_streams,
 )
 from ..model import Dataset, Execution, Stream
-from ..wire import Area, Call, Refusal, as_object, list_at, reply
+from ..replies import reply
+from ..wire import Area, Call, Refusal, as_object, list_at
 
 area = Area("product")
 PATH = "/api/data/v1/streams"

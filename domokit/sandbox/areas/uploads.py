@@ -259,7 +259,7 @@ async def delete_versions(call: Call) -> None:
     dataset.versions = [number for number in dataset.versions if str(number) not in ids]
     for number in ids:
         if int(number) not in dataset.indexed or call.flag("index", True):
-            await to_thread.run_sync(call.sandbox.warehouse.drop_version, known[number])
+            await to_thread.run_sync(call.company.warehouse.drop_version, known[number])
     if call.flag("index", True):
         loading.request_index(call, dataset)
     touch(call, dataset)

@@ -62,7 +62,7 @@ async def list_v3(call: Call) -> Any:
         return [shapes.content_v3(call.state, user, details=details) for user in found]
     users = list(call.state.users.values())
     active = call.flag("active", True)
-    cap = call.sandbox.users_page_cap
+    cap = call.company.users_page_cap
     users = [user for user in users if user.active == active][call.page(limit=100, most=cap)]
     return [shapes.content_v3(call.state, user, details=details) for user in users]
 

@@ -29,7 +29,7 @@ def _words(text: str | None) -> list[str]:
 @area.on("GET", PATH)
 async def list_users(call: Call) -> Any:
     keys = _keys(_words(call.query.get("attributes")), _words(call.query.get("parts")))
-    page = call.page(limit=100, most=call.sandbox.users_page_cap)
+    page = call.page(limit=100, most=call.company.users_page_cap)
     return {"users": [shapes.identity(user, keys) for user in call.state.live_users()[page]]}
 
 
@@ -63,7 +63,7 @@ async def search(call: Call) -> Any:
     if _true(body, "count"):
         return {"count": len(found)}
     _sort(found, body.get("sort"))
-    page = page_of(body.get("offset"), body.get("limit"), limit=100, most=call.sandbox.search_page_cap)
+    page = page_of(body.get("offset"), body.get("limit"), limit=100, most=call.company.search_page_cap)
     keys = _keys(list_at(body, "attributes"), [str(part) for part in list_at(body, "parts")])
     answer: dict[str, Any] = {"users": [shapes.identity(user, keys) for user in found[page]]}
     if _true(body, "showCount"):
