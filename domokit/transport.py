@@ -6,7 +6,7 @@ it to the auth object's connection, which signs, repeats, maps errors and keeps 
 
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping, Sequence, Set
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from decimal import Decimal
 from types import UnionType
@@ -296,17 +296,19 @@ def _prepared(
     require_family(auth, route.family, asked=str(route))
     if route.changes and _dry.get():
         raise DryRunRefused("not sent, because this is a dry run", asked=str(route))
-    path = route.url(parts)
-    url = auth.origin(route.family) + path
-    if params and (query := _query(params)):
-        url = f"{url}?{query}"
-    connection = connection_for(auth)
-    headers = {"Accept": route.accept} if route.accept else {}
-    if content is None:
-        request = connection.request(route.method, url, json=json, headers=headers)
-    else:
-        request = connection.request(route.method, url, content=content.data, headers=headers | content.headers)
-    return connection, request, f"{route.method} {path}"
+    with suppress(UnicodeEncodeError):  # which holds the whole text, and that may be secret
+        path = route.url(parts)
+        url = auth.origin(route.family) + path
+        if params and (query := _query(params)):
+            url = f"{url}?{query}"
+        connection = connection_for(auth)
+        headers = {"Accept": route.accept} if route.accept else {}
+        if content is None:
+            request = connection.request(route.method, url, json=json, headers=headers)
+        else:
+            request = connection.request(route.method, url, content=content.data, headers=headers | content.headers)
+        return connection, request, f"{route.method} {path}"
+    raise InvalidInputError("a text holds half a character (a lone surrogate), which UTF-8 has not", asked=str(route))
 
 
 def members(answer: Json, name: str) -> list[Json]:

@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 import time
+import traceback
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -444,6 +445,19 @@ async def test_a_429_slows_every_task_of_that_auth_and_no_other(domo_sandbox):
         with pytest.raises(RateLimitedError):
             await auth.who_am_i()
     assert (await access_token_auth(domo_sandbox).who_am_i()).id
+
+
+async def test_half_a_character_is_refused_and_not_shown():
+    secret = "secret-canary-\udcff"
+    async with loopback(at_once) as server, at(server.origin) as auth:
+        for arguments in ({"json": {"name": secret}}, {"params": {"q": secret}}, {"thing": secret}):
+            route = THING if "thing" in arguments else THINGS
+            with pytest.raises(InvalidInputError, match="half a character") as caught:
+                await send(auth, route, **arguments)
+            assert caught.value.asked == str(route)
+            assert "canary" not in "".join(traceback.format_exception(caught.value))
+            assert caught.value.__context__ is None
+        assert server.requests == []
 
 
 # -- timeouts
@@ -1000,12 +1014,20 @@ async def test_a_cancelled_call_gives_its_connection_back():
 
 
 async def test_a_call_that_is_cancelled_while_it_waits_for_its_turn_leaves_the_turn_to_others():
-    async with loopback(slow) as server, at(server.origin, max_concurrency=1) as auth:
+    go_on = anyio.Event()
+
+    async def held(request):
+        await go_on.wait()
+        return http()
+
+    async with loopback(held) as server, at(server.origin, max_concurrency=1) as auth:
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: send(auth, THING, thing=1))
-            await anyio.sleep(0.02)
-            with anyio.move_on_after(0.01):
+            while not server.requests:
+                await anyio.sleep(0.01)
+            with anyio.move_on_after(0.05):
                 await send(auth, THING, thing=2)
+            go_on.set()
         with anyio.fail_after(60):
             assert await send(auth, THING, thing=3) == {"id": 1}
     assert [one.target[-1] for one in server.requests] == ["1", "3"]

@@ -167,7 +167,10 @@ def settled(values: Values) -> Values:
         plain = plain_type(kind)
         return settled(values.storage if plain == kind.storage_type else values.storage.cast(plain))
     if isinstance(kind, pa.DictionaryType):
-        return settled(values.dictionary_decode())
+        try:
+            return settled(values.dictionary_decode())
+        except pa.lib.ArrowIndexError:
+            raise InvalidDataError("a dictionary column names a word that its dictionary has not") from None
     if isinstance(kind, pa.RunEndEncodedType):
         if isinstance(kind.value_type, pa.DictionaryType):  # which Arrow cannot decode by itself
             runs = pa.RunEndEncodedArray.from_arrays(values.run_ends, settled(values.values))
@@ -235,7 +238,11 @@ def _known_places(names: tuple[str, ...], schema: Schema, *, fill: bool) -> list
     pairs = _pairs(data, schema)
     if len(pairs) != len(names) or (len(pairs) != len(schema) and not fill):
         diff = check(data, schema)
-        raise SchemaMismatchError(f"the columns of the data are not those of the DataSet: {diff}", diff=diff)
+        raise SchemaMismatchError(
+            f"a later batch of the data has other columns than the first: {diff}",
+            diff=diff,
+            hint="Give all of it the same columns; the first batch says which.",
+        )
     at = {name: place for place, name in enumerate(names)}
     found = {one.name: at[source.name] for one, source in pairs}
     return [found.get(one.name) for one in schema]

@@ -40,10 +40,17 @@ async def new_file(path: str | os.PathLike[str], *, is_text: bool) -> AsyncGener
 
 
 def _opened(path: str | os.PathLike[str]) -> tuple[IO[bytes], str, str]:
+    if "\0" in os.fsdecode(path):
+        raise InvalidInputError("a path cannot hold the character NUL")
     target = os.path.realpath(path)
     temporary = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{secrets.token_hex(6)}.part")
     if os.path.isdir(target):
         raise InvalidInputError(f"{target} is a directory")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise InvalidInputError(
+            f"{target} is a pipe or a device, of which no file can take the place",
+            hint="CSV can be written into it as a file object: to_csv(open(path, 'wb')).",
+        )
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         return open(os.open(temporary, flags, 0o600), "wb"), temporary, target

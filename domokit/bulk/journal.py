@@ -46,10 +46,10 @@ class Journal:
             return None
         except OSError as error:
             raise self._unusable(error) from error
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             known, facts, handle = False, {}, None
         if not known:
-            raise InvalidInputError(f"{self.path} is no state file of a load; name another, or move it away")
+            raise self.not_ours()
         if handle is None:
             return None
         if facts != json.loads(json.dumps(self._facts)):
@@ -61,6 +61,11 @@ class Journal:
         self._handle = handle
         self.is_good = self._is_ours = True
         return handle
+
+    def not_ours(self) -> InvalidInputError:
+        """The error for a file that somebody else may need: it stays."""
+        self.is_good = self._is_ours = False
+        return InvalidInputError(f"{self.path} is no state file of a load; name another, or move it away")
 
     @property
     def is_committing(self) -> bool:

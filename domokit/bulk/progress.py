@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -45,6 +45,7 @@ class Watch:
         self._bytes = 0
         self._began = time.monotonic()
         self._next = self._began + _PAUSE
+        self._is_over = False
 
     def advance(self, *, rows: int | None = None, bytes: int = 0) -> None:  # noqa: A002
         if self._show is None:
@@ -54,6 +55,12 @@ class Watch:
         self._bytes += bytes
         if (now := time.monotonic()) >= self._next:
             self._next = now + _PAUSE
+            self._show(self.state)
+
+    def finish(self) -> None:
+        """Show the end, once."""
+        if self._show is not None and not self._is_over:
+            self._is_over = True
             self._show(self.state)
 
     @property
@@ -79,7 +86,8 @@ def watching(
     """Shows what the Watch is told while the block runs.
 
     progress:  True for a bar (on stderr, or as a widget in a notebook); or a function, called about ten times a second
-               and once at the end, though not if the block fails. What it raises ends the transfer.
+               and once at the end, though not if the block fails. What it raises ends the transfer; so a block whose
+               outcome cannot be taken back tells the Watch before that it is finished.
     Raises: MissingExtraError, if a bar is asked for and tqdm is not installed.
     """
     if progress is False:
@@ -91,7 +99,7 @@ def watching(
     try:
         watch = Watch(show, what, total_bytes, total_rows)
         yield watch
-        show(watch.state)
+        watch.finish()
     finally:
         if bar is not None:
             bar.close()
@@ -112,14 +120,20 @@ class _Bar:
         self._of_rows = total_rows is not None
         # Without the thread that tqdm would start, for good, to look after bars that are seldom told anything.
         bar: Any = type("Bar", (tqdm.tqdm,), {"monitor_interval": 0})
-        if self._of_rows:
-            self._bar = bar(desc=what, total=total_rows, unit=" rows", unit_scale=True)
-        else:
-            self._bar = bar(desc=what, total=total_bytes, unit="B", unit_scale=True, unit_divisor=1024)
+        self._bar: Any = None
+        with suppress(OSError):  # that nobody can see it is no reason to stop
+            if self._of_rows:
+                self._bar = bar(desc=what, total=total_rows, unit=" rows", unit_scale=True)
+            else:
+                self._bar = bar(desc=what, total=total_bytes, unit="B", unit_scale=True, unit_divisor=1024)
 
     def show(self, progress: Progress) -> None:
         now = (progress.rows or 0) if self._of_rows else progress.bytes
-        self._bar.update(now - self._bar.n)
+        with suppress(OSError):
+            if self._bar is not None:
+                self._bar.update(now - self._bar.n)
 
     def close(self) -> None:
-        self._bar.close()
+        with suppress(OSError):
+            if self._bar is not None:
+                self._bar.close()

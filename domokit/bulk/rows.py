@@ -129,8 +129,13 @@ class Rows:
         return await to_thread.run_sync(lambda: tables.pop().to_pandas(**chosen))
 
     async def to_polars(self, types: Types | None = None, *, progress: Showing = False) -> "polars.DataFrame":
-        """Raises: MissingExtraError, before anything is asked."""
+        """Raises: MissingExtraError, before anything is asked; InvalidInputError, for types that polars has not."""
         polars = _needed("polars", "polars")
+        if wide := [name for name, kind in (types or {}).items() if pa.types.is_decimal256(kind)]:
+            raise InvalidInputError(
+                f"polars has no decimals of more than 38 digits: {', '.join(map(repr, wide))}",
+                hint="Take to_arrow(), or types= with pyarrow.decimal128 or string.",
+            )
         tables = [await self.to_arrow(types, progress=progress)]
         return await to_thread.run_sync(lambda: polars.from_arrow(tables.pop()))
 
@@ -168,11 +173,15 @@ class Rows:
         The file is there when all of it is: before, there is one beside it that only its owner can read, and if this
         fails or is cancelled, nothing.
         options:  for `pyarrow.parquet.ParquetWriter`.
+        Raises: InvalidInputError, for options that it does not take, or a path that cannot be written.
         """
         async with new_file(path, is_text=False) as file, self._batches(types, progress) as (schema, batches):
-            writer = await to_thread.run_sync(
-                lambda: pq.ParquetWriter(file, schema, compression=compression, **options)
-            )
+            try:
+                writer = await to_thread.run_sync(
+                    lambda: pq.ParquetWriter(file, schema, compression=compression, **options)
+                )
+            except (pa.ArrowException, ValueError, TypeError) as error:
+                raise InvalidInputError(f"options of ParquetWriter: {error}") from None
             count = 0
             try:
                 group = await _next_group(batches)

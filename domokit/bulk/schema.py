@@ -179,3 +179,17 @@ def _column(value: Any) -> Column:
     if not isinstance(name, str) or not isinstance(kind, str):
         raise InvalidInputError(f"{value!r} is no column: its name and its type are texts")
     return Column(name, kind.upper())
+
+
+def check_key(key: Sequence[str], columns: Schema, given: Schema | None = None) -> None:
+    """Whether these may tell rows apart. Raises: InvalidInputError.
+
+    given:  the columns of the data, which may lack others, but not these: rows without a key would be one row.
+    """
+    if isinstance(key, str) or not key:
+        raise InvalidInputError("key is a list of column names, such as ['order_id']")
+    if unknown := [name for name in key if name not in columns.names]:
+        raise InvalidInputError(f"key: there is no column {', '.join(map(repr, unknown))}")
+    has = {name.casefold() for name in (given or columns).names}
+    if missing := [name for name in key if name.casefold() not in has]:
+        raise InvalidInputError(f"the data lacks {', '.join(map(repr, missing))}, by which rows are told apart")

@@ -52,6 +52,8 @@ class Meter(Protocol):
 
     def advance(self, *, rows: int = 0, bytes: int = 0) -> None: ...  # noqa: A002
 
+    def finish(self) -> None: ...
+
 
 @attrs.frozen(kw_only=True, repr=False)
 class UploadResult:
@@ -132,7 +134,10 @@ class Loading:
         """Open the load, or take up an earlier one."""
         left = None if self.journal is None else self.journal.read()
         if left is not None and self.journal is not None:
-            self.load.take_up(left)
+            try:
+                self.load.take_up(left)
+            except (LookupError, TypeError):
+                raise self.journal.not_ours() from None
             if self.journal.is_committing or await self.load.is_open():
                 return
             self.load.upload_id = None
@@ -375,6 +380,7 @@ async def upload(
         async with aclosing(jobs):
             await loading.begin()
             await loading.send(jobs, empty=empty, meter=meter, workers=workers)
+        meter.finish()
         return await loading.commit()
     except BaseException as error:
         await loading.give_up(error)

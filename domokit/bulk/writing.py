@@ -13,7 +13,7 @@ from domokit.bulk.encode import Encoder, check, parts_of
 from domokit.bulk.journal import Journal
 from domokit.bulk.loads import ImportLoad, Load, ProductLoad, StreamLoad
 from domokit.bulk.progress import Progress, watching
-from domokit.bulk.schema import Schema, SchemaDiff
+from domokit.bulk.schema import Schema, SchemaDiff, check_key
 from domokit.bulk.sources import Source, open_source
 from domokit.bulk.upload import Job, Loading, UploadResult, upload
 from domokit.errors import DomoError, InvalidInputError, SchemaMismatchError
@@ -69,7 +69,8 @@ async def write(
     """Load `data` into a DataSet.
 
     schema:     the columns it is to have from now on; None for those it has.
-    key:        for UPSERT: the columns that tell rows apart; None for those the stream has already.
+    key:        the columns that tell rows apart. For UPSERT the stream is given them, and None is for those it has
+                already; else it is only looked whether they could be.
     partition:  the partition that is replaced; then `action` does not count.
     Raises: SchemaMismatchError, InvalidInputError before anything is sent; else see `upload`.
     """
@@ -86,7 +87,9 @@ async def write(
             source, target, options.get("evolve_schema"), is_whole=action == "REPLACE" and not partition
         )
         if action == "UPSERT":
-            await _agree_on_key(auth, dataset_id, columns, key, mending)
+            await _agree_on_key(auth, dataset_id, source.schema, columns, key, mending)
+        elif key is not None:
+            check_key(key, columns)
         loading = _loading(await load_for(auth, dataset_id, action, partition), columns, key, options)
         if columns != before:
             mending.push_async_callback(_quietly, partial(routes.set_schema, auth, dataset_id, before.to_wire()))
@@ -136,7 +139,7 @@ async def create(
         if source is not None:
             agreed_columns(source, columns, None, is_whole=True)
         if key:
-            _check_key(key, columns)
+            check_key(key, columns)
         dataset_id = await _created(auth, name, description, columns, key or ())
         if source is None:
             return dataset_id, None
@@ -203,11 +206,11 @@ async def load_for(auth: Auth, dataset_id: str, action: Action, partition: str |
 
 
 async def _agree_on_key(
-    auth: Auth, dataset_id: str, columns: Schema, key: Sequence[str] | None, mending: AsyncExitStack
+    auth: Auth, dataset_id: str, given: Schema, columns: Schema, key: Sequence[str] | None, mending: AsyncExitStack
 ) -> None:
     """Have the stream tell rows apart by these columns. Raises: InvalidInputError, where there is no stream or key."""
     if key is not None:
-        _check_key(key, columns)
+        check_key(key, columns, given)
     routes = product_streams if auth.family == "product" else platform_streams
     stream = await routes.find_stream(auth, dataset_id)
     if stream is None:
@@ -220,18 +223,11 @@ async def _agree_on_key(
         if not now and method != "UPSERT":
             raise InvalidInputError("the stream has no key yet; pass key=[…]")
         if now:
-            _check_key(now, columns)
+            check_key(now, columns, given)
     elif list(key) != now or method != "UPSERT":
         change = partial(routes.update_stream, auth, member(stream, "id"))
         mending.push_async_callback(_quietly, partial(change, update_method=method or "REPLACE", key_columns=now or []))
         await change(update_method="UPSERT", key_columns=list(key))
-
-
-def _check_key(key: Sequence[str], columns: Schema) -> None:
-    if isinstance(key, str) or not key:
-        raise InvalidInputError("key is a list of column names, such as ['order_id']")
-    if unknown := [name for name in key if name not in columns.names]:
-        raise InvalidInputError(f"key: there is no column {', '.join(map(repr, unknown))}")
 
 
 def _check_options(options: WriteOptions) -> None:
@@ -241,6 +237,8 @@ def _check_options(options: WriteOptions) -> None:
         )
     if options.get("evolve_schema") not in (None, "add", "replace"):
         raise InvalidInputError("evolve_schema is 'add' or 'replace'")
+    if (compression := options.get("compression", "auto")) not in ("auto", "isal", "zlib"):
+        raise InvalidInputError(f"compression is 'auto', 'isal' or 'zlib', not {compression!r}")
     if not (isinstance(progress := options.get("progress", False), bool) or callable(progress)):
         raise InvalidInputError("progress is True, or a function that is called with a Progress")
     for name in ("part_bytes", "workers"):

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+from contextlib import suppress
 
 __all__ = ["main"]
 
@@ -30,3 +32,23 @@ def main() -> None:
     except OSError as error:  # of what prints before a command runs: --help to a full disk
         print(f"Error: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            _leave_threads()
+        raise
+
+
+_INTERRUPTED = 130
+
+
+def _leave_threads() -> None:
+    """End now, if nothing is at work but threads of calls that were given up.
+
+    The interpreter would wait for them, and one that reads from a pipe may go on for ever.
+    """
+    others = [one for one in threading.enumerate() if one is not threading.main_thread()]
+    if others and all(one.name == "AnyIO worker thread" for one in others):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(_INTERRUPTED)

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -159,7 +159,9 @@ def put_rows(
         },
     )
     _check_put(job)
-    if file == _PIPE and job.action in ("replace", "partition") and not allow_empty and _is_over(sys.stdin.buffer):
+    matters = allow_empty or job.action in ("replace", "partition")
+    is_empty = file == _PIPE and matters and _is_over(sys.stdin.buffer)
+    if is_empty and not allow_empty:
         raise _bad_usage("nothing came through stdin; if that means no rows, add --allow-empty")
 
     async def load(auth: "Auth") -> dict[str, Any]:
@@ -182,7 +184,7 @@ def put_rows(
             await result.wait_indexed()
         return facts | {"name": name, **result.to_dict(), "seconds": round(result.seconds, 3)}
 
-    with _data_of(file, kind) as data, _told_in_options():
+    with nullcontext([]) if is_empty else _data_of(file, kind) as data, _told_in_options():
         done = domo.run(load, doing="" if job.options.get("progress") and not domo.is_dry_run else "loading")
     if domo.is_dry_run:
         _tell_foreseen(domo, done)
@@ -209,6 +211,8 @@ def _check_put(job: _Put) -> None:
         raise _bad_usage(f"{job.file} is a directory" if Path(job.file).is_dir() else f"there is no file {job.file}")
     if job.file == _PIPE and kind is None:
         raise _bad_usage("stdin has no name that tells what it holds; add --format")
+    if job.file == _PIPE and sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - it was closed: <&-
+        raise _bad_usage("stdin is closed")
     if job.file == _PIPE and sys.stdin.isatty():
         raise _bad_usage("stdin is the terminal; pipe the rows in, or name a file")
     if job.key is not None and not job.key:
@@ -255,7 +259,7 @@ async def _foreseen(found: "DomoDataset | None", data: Any, job: _Put) -> dict[s
     from domokit import bulk
 
     _ = bulk.write  # says what to install, if pyarrow is missing
-    from domokit.bulk.schema import Schema
+    from domokit.bulk.schema import Schema, check_key
     from domokit.bulk.sources import open_source
     from domokit.bulk.writing import agreed_columns
     from domokit.errors import SchemaMismatchError
@@ -278,6 +282,8 @@ async def _foreseen(found: "DomoDataset | None", data: Any, job: _Put) -> dict[s
             problem = error
         if unknown := [name for name in job.key or () if name not in (target or source.schema).names]:
             raise _bad_usage(f"--key: there is no column {', '.join(map(repr, unknown))}")
+        if job.key and problem is None:
+            check_key(job.key, target or source.schema, source.schema)
         return {
             "id": found.id if found else None,
             "name": job.dataset if found is None else found.name,

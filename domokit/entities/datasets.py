@@ -9,7 +9,7 @@ import attrs
 
 from domokit import bulk
 from domokit.auth import Auth
-from domokit.bulk.schema import Schema
+from domokit.bulk.schema import Schema, check_key
 from domokit.entities.access import Access, grantees, the_one
 from domokit.entities.base import (
     NOT_GIVEN,
@@ -263,23 +263,22 @@ class DomoDataset(RowsOut, DatasetSearch, DatasetTies, DatasetsTogether):
         except NotFoundError:
             return await cls.create(auth, name, data, schema=schema, description=description or "", key=key, **options)
         wanted = None if schema is None else Schema.of(schema)
-        stream = None if key is None else await dataset._stream_for(key, wanted)
+        columns = None if key is None else many(key, "key")
+        if columns is not None and data is None:
+            check_key(columns, wanted or await dataset.get_schema())
+        stream = None if columns is None else await dataset._stream_for(columns)
         if data is not None:
-            await bulk.write(auth, dataset.id, data, action="REPLACE", schema=wanted, options=options)
+            await bulk.write(auth, dataset.id, data, action="REPLACE", schema=wanted, key=columns, options=options)
         elif wanted is not None and wanted != await dataset.get_schema():
             await dataset.set_schema(wanted)
         if description is not None and description != dataset.description:
             await dataset.update(description=description)
-        if stream is not None and key is not None:
-            await stream.update(update_method="UPSERT", key_columns=list(key))
+        if stream is not None:
+            await stream.update(update_method="UPSERT", key_columns=columns)
         return await dataset.refresh()
 
-    async def _stream_for(self, key: Sequence[str], schema: Schema | None) -> "DomoStream | None":
+    async def _stream_for(self, key: list[str]) -> "DomoStream | None":
         """The stream that must be given this key; None if it has it. Raises: InvalidInputError."""
-        columns = many(key, "key")
-        known = (schema or await self.get_schema()).names
-        if not columns or not set(columns) <= set(known):
-            raise InvalidInputError(f"key must be some of the columns {', '.join(known)}, not {columns}")
         try:
             stream = await self.get_stream()
         except NotFoundError:
@@ -287,7 +286,7 @@ class DomoDataset(RowsOut, DatasetSearch, DatasetTies, DatasetsTogether):
                 f"DataSet {self.name!r} has no stream, and only a stream has a key",
                 hint="Leave key= out, or delete the DataSet to have it made anew.",
             ) from None
-        return None if stream.key_columns == columns and stream.update_method == "UPSERT" else stream
+        return None if stream.key_columns == key and stream.update_method == "UPSERT" else stream
 
     async def _upsert_rows(
         self, data: Any, *, key: Sequence[str] | None = None, **options: "Unpack[WriteOptions]"

@@ -1,5 +1,6 @@
 """Progress: a bar, a function, or nothing."""
 
+import io
 import sys
 
 import pytest
@@ -82,6 +83,33 @@ def test_a_bar_is_closed_when_it_fails(capsys):
     with pytest.raises(ZeroDivisionError), watching(True, "orders", total_rows=4):
         raise ZeroDivisionError
     assert "0.00/4.00" in capsys.readouterr().err
+
+
+def test_an_end_that_is_told_before_is_not_told_again():
+    seen = []
+    with watching(seen.append, "upload") as watch:
+        watch.advance(rows=3)
+        watch.finish()
+        watch.finish()
+    assert [one.rows for one in seen] == [3]
+
+
+def test_a_bar_that_nobody_sees_any_more_stops_nothing(monkeypatch, clock):
+    class Going(io.StringIO):
+        is_gone = False
+
+        def write(self, text):
+            if self.is_gone:
+                raise BrokenPipeError
+            return super().write(text)
+
+    for at_once in (False, True):
+        monkeypatch.setattr(sys, "stderr", stderr := Going())
+        stderr.is_gone = at_once
+        with watching(True, "orders", total_rows=4) as watch:
+            stderr.is_gone = True
+            clock.now += 1
+            watch.advance(rows=4)
 
 
 def test_nothing_is_shown(capsys):

@@ -464,3 +464,34 @@ async def test_the_answer_may_become_a_table_of_the_types_that_are_asked_for(tmp
     await rows.to_arrow({"p": pa.string()})
     assert await rows.to_csv(tmp_path / "o.csv") == 1
     assert asked == [(None, False), ({"p": pa.string()}, False), (None, True)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
+@pytest.mark.parametrize("way_out", ["to_csv", "to_parquet"])
+async def test_no_file_takes_the_place_of_a_pipe(tmp_path, way_out):
+    os.mkfifo(tmp_path / "rows.csv")
+    (tmp_path / "link.csv").symlink_to("rows.csv")
+    domo = Domo(HEADER)
+    for path in ("rows.csv", "link.csv"):
+        with pytest.raises(InvalidInputError, match="is a pipe or a device"):
+            await getattr(Rows(domo.answer), way_out)(tmp_path / path)
+    assert (tmp_path / "rows.csv").is_fifo()
+    assert domo.asked == 0
+    with pytest.raises(InvalidInputError, match="NUL"):
+        await getattr(Rows(domo.answer), way_out)("rows\0.csv")
+
+
+@pytest.mark.parametrize("options", [{"compression": "bogus"}, {"version": "9"}, {"nonsense": 1}])
+async def test_what_parquet_does_not_know(tmp_path, options):
+    domo = Domo(HEADER + LINES[0])
+    with pytest.raises(InvalidInputError, match="options of ParquetWriter"):
+        await Rows(domo.answer).to_parquet(tmp_path / "rows.parquet", **options)
+    assert list(tmp_path.iterdir()) == []
+    assert domo.open == 0
+
+
+async def test_decimals_that_polars_has_not():
+    domo = Domo(HEADER)
+    with pytest.raises(InvalidInputError, match="more than 38 digits: 'p'"):
+        await Rows(domo.answer).to_polars({"p": pa.decimal256(50, 20)})
+    assert domo.asked == 0

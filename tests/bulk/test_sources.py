@@ -1001,3 +1001,60 @@ async def test_aware_times_are_moved_to_the_zone_that_is_asked_for():
     assert (await read(data, schema=schema, time_zone="Europe/Berlin"))[1] == [("2024-07-01 14:00:00", "x")]
     with pytest.raises(InvalidInputError, match="time zone"):
         await open_source(data, time_zone="Nowhere/Land")
+
+
+# -- data that is not what it seems
+
+
+class Dripping(io.RawIOBase):
+    """A pipe that gives a few bytes at a time."""
+
+    def __init__(self, data):
+        self._data = io.BytesIO(data)
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1):
+        return self._data.read(min(size, 7) if size > 0 else size)
+
+
+def cut_stream():
+    """Of three batches and an end mark, two and no mark."""
+    file = io.BytesIO()
+    writer = pa.ipc.new_stream(file, TABLE.schema)
+    for batch in TABLE.to_batches(max_chunksize=1)[:2]:
+        writer.write_batch(batch)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("form", [bytes, io.BytesIO, Dripping, "path"], ids=str)
+async def test_an_arrow_stream_without_its_end_is_not_whole(tmp_path, form):
+    def given(data):
+        if form != "path":
+            return form(data)
+        (tmp_path / "rows.arrows").write_bytes(data)
+        return tmp_path / "rows.arrows"
+
+    _, found = await read(given(saved(ipc_stream)), format="arrow")
+    assert found == CELLS
+    with pytest.raises(InvalidDataError, match="no end mark"):
+        await read(given(cut_stream()), format="arrow")
+    _, found = await read(pa.ipc.open_stream(cut_stream()))
+    assert found == CELLS[:2]
+
+
+async def test_a_dictionary_that_lacks_a_word():
+    broken = pa.DictionaryArray.from_arrays(pa.array([0, 5], pa.int8()), pa.array(["x"]), safe=False)
+    with pytest.raises(InvalidDataError, match="its dictionary has not"):
+        await read(pa.table({"a": broken}))
+
+
+async def test_a_later_batch_with_another_column():
+    async def batches():
+        yield pa.table({"a": [1]})
+        yield pa.table({"a": [1], "b": [2]})
+
+    with pytest.raises(SchemaMismatchError, match="a later batch") as caught:
+        await read(batches())
+    assert "evolve_schema" not in caught.value.hint

@@ -1,6 +1,7 @@
 """The way of a load, whatever it goes into: nothing half done, however it ends."""
 
 import gzip
+import json
 import random
 from functools import partial
 
@@ -132,6 +133,9 @@ class Told:
     def advance(self, *, rows=0, bytes=0):  # noqa: A002
         self.rows += rows
         self.bytes += bytes
+
+    def finish(self):
+        pass
 
 
 def encoded(rows):
@@ -397,6 +401,25 @@ async def test_a_failed_load_stays_open_and_says_how_to_go_on(tmp_path):
     assert domo.open == [1]
     await load(Into(domo), 6, journal=journal(tmp_path))
     assert domo.landed == [whole(6)]
+
+
+@pytest.mark.parametrize("handle", [{}, 5, "x", [1]])
+async def test_a_state_file_whose_load_cannot_be_taken_up(tmp_path, handle):
+    domo = Domo()
+    await cut_off(domo, tmp_path, at=3)
+    path = tmp_path / "load.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"handle": handle}))
+    before = path.read_text()
+    with pytest.raises(InvalidInputError, match="no state file of a load"):
+        await load(Into(domo), 6, journal=journal(tmp_path))
+    assert path.read_text() == before
+    assert domo.open == [1]
+
+
+async def test_a_state_file_that_is_nested_without_end(tmp_path):
+    (tmp_path / "load.json").write_text("[" * 100_000)
+    with pytest.raises(InvalidInputError, match="no state file of a load"):
+        await load(Into(Domo()), 6, journal=journal(tmp_path))
 
 
 async def test_other_data_is_refused_and_nothing_is_lost(tmp_path):

@@ -264,6 +264,14 @@ def test_a_dry_run_of_a_new_one(cli, served, file):
     assert writes(served) == []
 
 
+def test_a_dry_run_of_data_without_its_key(cli, served, file):
+    path = file("other.csv", "ident,qty\na,1\n")
+    for more in (["--dry-run"], []):
+        err = cli("data", "put", "Orders", path, "--key", "order_id", "--evolve", "add", *more, code=2).err
+        assert "the data lacks 'order_id', by which rows are told apart" in err
+    assert writes(served) == []
+
+
 # -- what is refused
 
 
@@ -501,16 +509,47 @@ def test_a_pipe_that_gives_nothing_empties_nothing(served, options):
     assert b"nothing came through stdin" in ran.stderr
     assert b"--allow-empty" in ran.stderr
     assert rows_of(served, "Orders") == before
-    if options != ["--format", "csv"]:
-        ran = run(served, "data", "put", "Orders", "-", *options, "--allow-empty", stdin=b"")
-        assert (ran.returncode, rows_of(served, "Orders")) == (0, [])
-    else:
-        ran = run(served, "data", "put", "Orders", "-", *options, "--allow-empty", stdin=b"")
-        assert b"not even a header" in ran.stderr
-        assert rows_of(served, "Orders") == before
-        header = b"order_id,qty\n"
-        assert run(served, "data", "put", "Orders", "-", *options, stdin=header).returncode == 0
-        assert rows_of(served, "Orders") == []
+    ran = run(served, "data", "put", "Orders", "-", *options, "--allow-empty", stdin=b"")
+    assert (ran.returncode, rows_of(served, "Orders")) == (0, [])
+
+
+@posix
+def test_an_empty_csv_is_no_rows_if_it_has_a_header(served):
+    ran = run(served, "data", "put", "Orders", "-", "--format", "csv", "--append", stdin=b"")
+    assert (ran.returncode, rows_of(served, "Orders") != []) == (2, True)
+    assert b"not even a header" in ran.stderr
+    assert b"a file that has a header" in ran.stderr
+    assert run(served, "data", "put", "Orders", "-", "--format", "csv", stdin=b"order_id,qty\n").returncode == 0
+    assert rows_of(served, "Orders") == []
+
+
+@posix
+def test_a_closed_stdin(served):
+    ran = subprocess.run(
+        ["sh", "-c", f"{shlex.join(KIT)} data put Orders - --format csv <&-"], capture_output=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert b"stdin is closed" in ran.stderr
+
+
+@posix
+def test_ctrl_c_ends_a_load_whose_pipe_stays_open(served):
+    before = rows_of(served, "Orders")
+    command = [*KIT, "data", "put", "Orders", "-", "--format", "csv"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(b"order_id,qty\n" + b"x,1\n" * 2000)
+    process.stdin.flush()
+    until = time.monotonic() + 60
+    while not any(one.method == "GET" and "/data" in one.path for one in list(served.requests)):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+    for stream in (process.stdin, process.stdout, process.stderr):
+        stream.close()
+    assert nothing_open(served)
+    assert rows_of(served, "Orders") == before
 
 
 @posix

@@ -24,6 +24,57 @@ async def parted(auth):
     return made
 
 
+# -- loads
+
+
+async def test_rows_without_a_key_are_not_taken_for_one_row(anyone, domo_sandbox):
+    keyed = await DomoDataset.create(
+        anyone, "Keyed", [{"month": "a", "qty": 1}, {"month": None, "qty": 7}], key=["month"]
+    )
+    before = domo_sandbox.dataset_rows(keyed.id)
+    domo_sandbox.requests.clear()
+    for key in (None, ["month"]):
+        with pytest.raises(errors.InvalidInputError, match="the data lacks 'month'"):
+            await keyed.upsert([{"other": "x", "qty": n} for n in range(9)], key=key, evolve_schema="add")
+    assert [method for method, _ in sent(domo_sandbox) if method != "GET"] == []
+    await keyed.upsert([{"Month": "a", "qty": 2}])  # names are told apart by their letters alone
+    assert sorted(domo_sandbox.dataset_rows(keyed.id), key=str) == sorted([("a", 2), (None, 7)], key=str)
+    assert before != domo_sandbox.dataset_rows(keyed.id)
+
+
+async def test_a_new_key_is_of_the_new_columns(anyone, domo_sandbox):
+    keyed = await DomoDataset.create(anyone, "Keyed", [{"a": 1, "b": 1}], key=["a"])
+    with pytest.raises(errors.InvalidInputError, match="there is no column 'a'"):
+        await DomoDataset.upsert(anyone, "Keyed", [{"b": 5}], key=["a", "b"], evolve_schema="replace")
+    assert domo_sandbox.dataset_rows(keyed.id) == [(1, 1)]
+    await DomoDataset.upsert(anyone, "Keyed", [{"c": 5}], key=["c"], evolve_schema="replace")
+    assert domo_sandbox.dataset_rows(keyed.id) == [(5,)]
+    assert (await keyed.get_stream()).key_columns == ["c"]
+
+
+async def test_what_looks_on_may_stop_a_load_but_not_after_its_commit(anyone, domo_sandbox):
+    made = await DomoDataset.create(anyone, "Watched", [{"qty": 1}])
+
+    def look(progress):
+        raise BrokenPipeError("nobody looks any more")
+
+    for load in (made.append, made.replace):
+        with pytest.raises(BrokenPipeError):
+            await load([{"qty": 2}], progress=look)
+    assert domo_sandbox.dataset_rows(made.id) == [(1,)]
+    with pytest.raises(BrokenPipeError):
+        await DomoDataset.create(anyone, "Second", [{"qty": 2}], progress=look)
+    assert [one.name for one in await DomoDataset.search(anyone, name_contains="Second")] == []
+    assert [one for one in domo_sandbox.state.uploads.values() if one.state == "open"] == []
+
+
+@pytest.mark.parametrize("compression", ["gzip", None, 1])
+async def test_a_compression_that_is_none_is_refused_before_anything_is_sent(anyone, domo_sandbox, compression):
+    with pytest.raises(errors.InvalidInputError, match="compression is 'auto', 'isal' or 'zlib'"):
+        await DomoDataset.create(anyone, "New", [{"qty": 1}], compression=compression)
+    assert sent(domo_sandbox) == []
+
+
 # -- partitions
 
 

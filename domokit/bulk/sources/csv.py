@@ -117,7 +117,7 @@ class _File:
         if start == end:
             raise InvalidDataError(
                 "the CSV file is empty, it has not even a header",
-                hint="To load no rows, pass a file that has a header, or an empty list with schema=.",
+                hint="To load no rows, pass a file that has a header, or an empty list.",
             )
         self.names = self._names_in(piece[start:end])
         return piece[end:]

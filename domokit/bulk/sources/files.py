@@ -292,23 +292,46 @@ def _of_parquet(file: File) -> Source:
 
 
 def _of_arrow(file: File) -> Source:
-    def open_it() -> Any:
-        if file.head(6) == b"ARROW1":
-            file.check_can_seek()
-            return pa.ipc.open_file(file.open())
-        return pa.ipc.open_stream(file.open())
+    if file.head(6) != b"ARROW1":
+        return _of_arrow_stream(file)
+    file.check_can_seek()
 
     def read() -> Iterator[pa.RecordBatch]:
-        with open_it() as opened:
-            if isinstance(opened, pa.ipc.RecordBatchFileReader):
-                for place in range(opened.num_record_batches):
-                    yield opened.get_batch(place)
-            else:
-                yield from opened
+        with pa.ipc.open_file(file.open()) as opened:
+            for place in range(opened.num_record_batches):
+                yield opened.get_batch(place)
 
-    with open_it() as opened:
+    with pa.ipc.open_file(file.open()) as opened:
         arrow = opened.schema
     return Source(schema_of(arrow), lambda: _sound(read()))
+
+
+def _of_arrow_stream(file: File) -> Source:
+    def read() -> Iterator[pa.RecordBatch]:
+        with file.open() as stream:
+            watched = _ToItsEnd(stream)
+            with pa.ipc.open_stream(pa.PythonFile(watched, mode="r")) as opened:
+                yield from opened
+            if watched.is_over:
+                raise InvalidDataError(
+                    "the Arrow stream has no end mark, so it may have been cut off between two batches",
+                    hint="If it is whole, pass pyarrow.ipc.open_stream(file).",
+                )
+
+    with file.open() as stream, pa.ipc.open_stream(pa.PythonFile(_ToItsEnd(stream), mode="r")) as opened:
+        arrow = opened.schema
+    return Source(schema_of(arrow), lambda: _sound(read()))
+
+
+class _ToItsEnd(_Unclosed):
+    """Gives as much as is asked for, and knows whether there was less, as is where a reader meets no end mark."""
+
+    is_over = False
+
+    def read(self, size: int = -1) -> bytes:
+        found = filled(self._file, size)
+        self.is_over = self.is_over or len(found) < size
+        return found
 
 
 def _sound(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

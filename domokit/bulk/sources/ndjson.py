@@ -2,7 +2,8 @@
 
 Columns and their types are those of the first block of about 4 MB: integers LONG, other numbers DOUBLE, text STRING
 even if it looks like a time, true and false STRING. With a schema, text is parsed to what it says. Fields that are
-missing are NULL. Integers beyond 64 bits are refused, unless the schema says DECIMAL or DOUBLE.
+missing are NULL. Integers beyond 64 bits are DOUBLE; if that would cost digits, they are refused, unless the schema
+says DECIMAL or DOUBLE.
 """
 
 # Arrow brings no types.
