@@ -1,5 +1,6 @@
 """The columns of a DataSet, and how two sets of them differ. Loads nothing else."""
 
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast, overload
 
@@ -189,7 +190,8 @@ def check_key(key: Sequence[str], columns: Schema, given: Schema | None = None) 
     if isinstance(key, str) or not key:
         raise InvalidInputError("key is a list of column names, such as ['order_id']")
     if unknown := [name for name in key if name not in columns.names]:
-        raise InvalidInputError(f"key: there is no column {', '.join(map(repr, unknown))}")
+        known = reprlib.repr(columns.names)
+        raise InvalidInputError(f"key: there is no column {', '.join(map(repr, unknown))} among {known}")
     has = {name.casefold() for name in (given or columns).names}
     if missing := [name for name in key if name.casefold() not in has]:
         raise InvalidInputError(f"the data lacks {', '.join(map(repr, missing))}, by which rows are told apart")
