@@ -789,8 +789,9 @@ CASES += [
     case(
         datasets.restore_datasets,
         ["a-b"],
+        owner_id=27,
         sends=f"POST {V3}/restore",
-        body={"datasets": [{"datasetId": "a-b"}]},
+        body={"datasets": [{"datasetId": "a-b", "newOwnerId": "27"}]},
         twice=True,
     ),
     case(

@@ -159,6 +159,9 @@ async def test_soft_delete_and_restore(sb: Sandbox, orders: Dataset):
     assert (await admin.get(f"{path}/permissions")).status_code == 404
     assert (await admin.delete(path)).status_code == 404
     second = list(sb.state.users)[1]
+    for wrong in ({"datasetId": orders.id}, {"datasetId": orders.id, "newOwnerId": "5"}):
+        assert (await admin.post(f"{V3}/restore", json={"datasets": [wrong]})).status_code == 400
+    assert orders.deleted
     body = {"datasets": [{"datasetId": orders.id, "newOwnerId": str(second)}]}
     assert (await admin.post(f"{V3}/restore", json=body)).status_code == 200
     assert (orders.deleted, orders.owner_id) == (False, second)

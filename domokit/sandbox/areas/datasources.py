@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import vault
-from ..dataset_access import columns_of, give, manageable, owner_of, readable, remove, touch, visible, writable
+from ..dataset_access import columns_of, give, manageable, readable, remove, touch, visible, writable
 from ..dataset_shapes import (
     PARTS,
     current_as_of,
@@ -279,16 +279,18 @@ async def bulk_delete(call: Call) -> Any:
 
 @area.on("POST", V3 + "/restore")
 async def restore(call: Call) -> Any:
+    """All or none; each of them goes to the user that is named for it."""
     given = objects_at(call.json_object(), "datasets")
     if not given:
         raise Refusal(400, "datasets is required")
+    if any(each.get("newOwnerId") is None for each in given):
+        raise Refusal(400, "newOwnerId is required")
     back: list[tuple[Dataset, str]] = []
     for each in given:
         dataset = manageable(call, str(each.get("datasetId")), deleted=True)
         if not dataset.deleted:
             raise Refusal(400, "Only a deleted dataset can be restored")
-        given_to = each.get("newOwnerId")
-        back.append((dataset, owner_of(dataset) if given_to is None else new_owner(call, given_to)))
+        back.append((dataset, new_owner(call, each["newOwnerId"])))
     for dataset, owner in back:
         dataset.deleted = False
         give(call, dataset, owner)
