@@ -124,7 +124,7 @@ def product(state: State, dataset: Dataset, user: User, parts: Collection[str] =
         "nextUpdate": None,
         "validConfiguration": True,
         "validAccount": True,
-        "transportType": "API" if dataset.account_id is None else "CONNECTOR",
+        "transportType": "API" if dataset.takes_data else "CONNECTOR",
         "adc": False,
         "adcExternal": False,
         "cloudId": "domo",

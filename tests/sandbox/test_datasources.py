@@ -371,6 +371,44 @@ async def test_bulk_changes_tell_what_failed(sb: Sandbox, orders: Dataset):
     assert (await admin.post(f"{bulk}/delete", json=items | {"type": "CARD"})).status_code == 400
 
 
+async def test_bulk_changes_are_checked_beforehand(sb: Sandbox, orders: Dataset):
+    admin = by_token(sb)
+    bulk = "/api/data/v1/ui/bulk"
+    items = {"type": "DATA_SOURCE", "ids": [orders.id, "none"]}
+    checked = {"validItems": [orders.id], "invalidItems": {"none": "DELETED"}, "typeValid": True}
+    for action in ("reassign", "delete"):
+        assert (await admin.post(f"{bulk}/{action}/check", json=items)).json() == checked
+    for action in ("share", "tag", "tag/delete"):
+        assert (await admin.post(f"{bulk}/{action}/check", json={"bulkItems": items})).json() == checked
+    mine = as_user(sb, sb.add_user("Ot Her", "ot@example.com"))
+    refused = (await mine.post(f"{bulk}/delete/check", json=items | {"ids": [orders.id]})).json()
+    assert refused == {"validItems": [], "invalidItems": {orders.id: "NO_ACCESS"}, "typeValid": True}
+    cards = (await admin.post(f"{bulk}/delete/check", json=items | {"type": "CARD", "ids": ["1"]})).json()
+    assert cards == {"validItems": [], "invalidItems": {"1": "WRONG_TYPE"}, "typeValid": False}
+    assert not orders.deleted
+
+
+async def test_bulk_changes_of_what_a_search_finds(sb: Sandbox, orders: Dataset):
+    admin = by_token(sb)
+    bulk = "/api/data/v1/ui/bulk"
+    items = {"type": "DATA_SOURCE", "query": "*o*", "excludeIds": [orders.id]}
+    stock, customers = (
+        next(one for one in sb.state.datasets.values() if one.name == name) for name in ("Stock", "Customers")
+    )
+    answer = (await admin.post(f"{bulk}/tag", json={"bulkItems": items, "tags": ["a"]})).json()
+    assert answer == {"successful": [customers.id, stock.id], "failed": {}}
+    assert (customers.tags, stock.tags, orders.tags) == (["a"], ["a"], [])
+    tagged = {"query": "*", "filters": [{"filterType": "term", "field": "tags", "value": "a"}]}
+    answer = (await admin.post(f"{bulk}/delete", json={"type": "DATA_SOURCE", "query": tagged})).json()
+    assert answer["successful"] == [customers.id, stock.id]
+    for nothing in ({}, {"query": ""}, {"ids": []}, {"query": {"filters": [{"field": "moon"}]}}):
+        assert (await admin.post(f"{bulk}/delete", json={"type": "DATA_SOURCE"} | nothing)).status_code == 400
+        for action in ("tag", "tag/check"):
+            body = {"bulkItems": {"type": "DATA_SOURCE"} | nothing, "tags": ["a"]}
+            assert (await admin.post(f"{bulk}/{action}", json=body)).status_code == 400
+    assert not orders.deleted
+
+
 async def test_what_depends_on_it(sb: Sandbox, orders: Dataset):
     admin = by_token(sb)
     tree = (await admin.get(f"{V3}/{orders.id}/hierarchy")).json()

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import vault
 from ..dataset_access import columns_of, give, manageable, readable, remove, touch, visible, writable
+from ..dataset_search import searched
 from ..dataset_shapes import (
     PARTS,
     current_as_of,
@@ -15,9 +16,10 @@ from ..dataset_shapes import (
     in_order,
     product,
 )
+from ..loading import stream_of
 from ..model import Dataset
 from ..policies import indexed_columns
-from ..wire import Area, Call, Refusal, as_object, objects_at, page_of
+from ..wire import Area, Call, Refusal, objects_at, page_of
 
 area = Area("product")
 V2, V3 = "/api/data/v2/datasources", "/api/data/v3/datasources"
@@ -101,32 +103,9 @@ async def all_ids(call: Call) -> Any:
 
 @area.on("POST", "/api/data/ui/v3/datasources/search", changes=False)
 async def ui_search(call: Call) -> Any:
-    """The body is that of the instance-wide search; the query is a part of the name, or has wildcards."""
     body = call.json_object()
     page = page_of(body.get("offset"), body.get("count"), limit=10, most=10_000)
-    words = str(body.get("query") or "").lower().replace("*", " ").split()
-    found = [
-        dataset
-        for dataset in visible(call.state, call.user)
-        if not dataset.hidden and all(word in dataset.name.lower() for word in words)
-    ]
-    reads: dict[str, Callable[[Dataset], list[str]]] = {
-        "owned_by_id": lambda dataset: [str(dataset.owner_id)],
-        "dataprovidername_facet": lambda dataset: [dataset.provider],
-        "tags": lambda dataset: dataset.tags,
-    }
-    for each in objects_at(body, "filters"):
-        field = str(each.get("field")).lower()
-        if each.get("filterType") != "term" or field not in reads:
-            raise Refusal(400, f"Unknown filter {field}")
-        read, value, inverted = reads[field], str(each.get("value")), each.get("not") in (True, "true")
-        found = [dataset for dataset in found if (value in read(dataset)) != inverted]
-    sorts = objects_at(as_object(body.get("sort")) or {}, "fieldSorts")
-    field, order = (str(sorts[0].get(key)) for key in ("field", "sortOrder")) if sorts else ("name_sort", "ASC")
-    if field not in ("name_sort", "create_date"):
-        raise Refusal(400, f"Unknown field to sort by {field}")
-    by_name = field == "name_sort"
-    found.sort(key=lambda one: one.name.lower() if by_name else f"{one.created:020}", reverse=order == "DESC")
+    found = searched(call, body)
     rows = [product(call.state, dataset, call.user, PARTS) for dataset in found[page]]
     return envelope(rows, len(found), page)
 
@@ -140,10 +119,8 @@ async def get(call: Call) -> Any:
     return _shown(call, readable(call, call.params["dataset_id"], deleted=True))
 
 
-@area.on("GET", V2 + "/{dataset_id}")
-async def get_v2(call: Call) -> Any:
+def older_shape(dataset: Dataset) -> dict[str, Any]:
     """The older names: `created` is text here, and `createdDate` the number."""
-    dataset = readable(call, call.params["dataset_id"])
     shown: dict[str, Any] = {
         "dataSourceId": dataset.id,
         "dataSourceName": dataset.name,
@@ -159,7 +136,12 @@ async def get_v2(call: Call) -> Any:
     }
     if dataset.indexed:
         shown["lastIndexedDataVersionId"] = dataset.indexed[-1]
-    return {"dataSource": shown, "_metaData": {}}
+    return shown
+
+
+@area.on("GET", V2 + "/{dataset_id}")
+async def get_v2(call: Call) -> Any:
+    return {"dataSource": older_shape(readable(call, call.params["dataset_id"])), "_metaData": {}}
 
 
 @area.on("POST", V2)
@@ -243,6 +225,8 @@ async def switch_account(call: Call) -> Any:
     account = vault.find(call, call.number("account_id"))
     for dataset in [writable(call, str(each)) for each in dict.fromkeys(call.json_list())]:
         dataset.account_id = account.id
+        if (stream := stream_of(call, dataset)) is not None:
+            vault.sign_in_with(stream, account.id)
         touch(call, dataset)
     return DONE
 
