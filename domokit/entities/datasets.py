@@ -439,7 +439,7 @@ class DomoDataset(RowsOut, DatasetSearch, DatasetTies, DatasetsTogether):
     async def set_pdp(self, *, enabled: bool) -> None:
         """Apply the row policies, or none of them: then everybody with access sees all rows.
 
-        Source: PUT /api/query/v1/data-control/{dataset_id}, PUT /v1/datasets/{dataset_id}
+        Source: PUT /api/query/v1/data-control/{dataset_id} after a GET, PUT /v1/datasets/{dataset_id}
         """
         await _policies(self.auth).switch_policies(self.auth, self.id, enabled=enabled)
         self.is_pdp_enabled = enabled

@@ -583,6 +583,20 @@ async def test_a_query_is_answered_by_domo(domo_sandbox, orders):
         orders.query(" ")
 
 
+async def test_a_query_of_what_has_no_data_yet_says_so(anyone, domo_sandbox):
+    made = await DomoDataset.create(anyone, "Empty", schema={"a": "LONG"})
+    with pytest.raises(errors.NoDataError, match=r"no data.*Load rows into it first.*wait_indexed") as caught:
+        await made.query("SELECT * FROM table").to_dicts()
+    assert caught.value.status == (416 if anyone.family == "product" else 400)
+    assert caught.value.domo_message == "The dataset has no data that can be queried"
+    assert await made.read().to_dicts() == []
+    await (await made.replace([])).wait_indexed()
+    assert await made.query("SELECT * FROM table").to_dicts() == []
+    with pytest.raises(errors.BadRequestError) as caught:
+        await made.query("SELECT `nothing` FROM table").to_dicts()
+    assert type(caught.value) is errors.BadRequestError
+
+
 async def test_types_mean_the_same_for_rows_and_for_answers(anyone):
     float64 = pytest.importorskip("pyarrow").float64()
     made = await DomoDataset.create(anyone, "Large", [{"n": 2**63 - 1}])

@@ -71,6 +71,16 @@ async def test_a_policy_lets_people_see_some_rows(anyone, domo_sandbox, sales, r
     assert len(await seen(reader, sales)) == 4
 
 
+async def test_what_else_is_set_stays(admin, domo_sandbox):
+    sales = await DomoDataset.create(admin, "Sales", ROWS)
+    domo_sandbox.state.datasets[sales.id].pdp_flags = ["enabledColumn"]
+    await sales.set_pdp(enabled=True)
+    put = next(one for one in domo_sandbox.requests if one.path.endswith(f"/data-control/{sales.id}") and one.json)
+    assert put.json == {"enabled": True, "secured": False, "external": False, "enabledColumn": True}
+    stored = domo_sandbox.state.datasets[sales.id]
+    assert (stored.pdp_enabled, stored.pdp_flags) == (True, ["enabledColumn"])
+
+
 async def test_groups(anyone, domo_sandbox, sales, reader):
     team = domo_sandbox.add_group("Team", [reader.person.id])
     policy = await DomoPdpPolicy.create(

@@ -95,6 +95,8 @@ async def test_what_is_not_shared(sb: Sandbox, orders: Dataset):
     refused = await mine.get(f"{V3}/{orders.id}")
     assert refused.status_code == 403
     assert refused.json()["path"] == f"{V3}/{orders.id}"
+    assert refused.json()["userId"] == str(other.id)
+    assert (await mine.get(f"{V3}/bulk/datasourceIds")).json() == list(sb.state.datasets)  # of the whole instance
     assert (await mine.post(f"{V3}/bulk", json=[orders.id])).json()["dataSources"] == []
     orders.shares[f"USER:{other.id}"] = "CAN_VIEW"
     shown = (await mine.get(f"{V3}/{orders.id}", params={"part": "permission"})).json()
@@ -128,6 +130,23 @@ async def test_create(sb: Sandbox):
     steward = sb.add_user("E", "e@example.com", role_id=2)
     body = {"dataSourceName": "Sales", "responsibleUserId": second}
     assert (await as_user(sb, steward).post(V2, json=body)).status_code == 403
+
+
+async def test_create_keeps_what_is_documented(sb: Sandbox):
+    admin = by_token(sb)
+    more = {"tags": '["sales","daily"]', "dataSourceType": "webform", "cloudId": "snowflake-1"}
+    dataset_id = await made(admin, **more)
+    shown = (await admin.get(f"{V3}/{dataset_id}", params={"part": "core"})).json()
+    assert (shown["tags"], shown["type"], shown["cloudId"]) == tuple(more.values())
+    assert (shown["dataProviderType"], shown["displayType"]) == ("api", "api")
+    assert [row["id"] for row in (await admin.get(V3, params={"type": "webform"})).json()["dataSources"]] == [
+        dataset_id
+    ]
+    assert sb.state.datasets[await made(admin, tags="sales")].tags == ["sales"]
+    plain = (await admin.get(f"{V3}/{await made(admin)}", params={"part": "core"})).json()
+    assert (plain["tags"], plain["type"], plain["cloudId"], plain["cloudName"]) == ("[]", "api", "domo", "Domo")
+    for wrong in (["sales"], '{"a": 1}', "[5]"):
+        assert (await admin.post(V2, json={"dataSourceName": "x", "tags": wrong})).status_code == 400
 
 
 async def test_older_shape(sb: Sandbox, orders: Dataset):
@@ -273,6 +292,15 @@ async def test_permissions(sb: Sandbox, orders: Dataset):
     assert (orders.owner_id, orders.shares[f"USER:{sb.admin.id}"]) == (other.id, "CO_OWNER")
     assert (await admin.put(path, json=entry | {"id": str(sb.admin.id)})).status_code == 200
     assert (orders.owner_id, orders.shares[f"USER:{other.id}"]) == (sb.admin.id, "CO_OWNER")
+    for kind, its_id in (("VIRTUAL_USER", "v-1"), ("CARD", 12)):
+        entry = {"type": kind, "id": its_id, "accessLevel": "CAN_VIEW"}
+        assert (await admin.put(path, json=entry)).status_code == 200
+        for wrong in ({"accessLevel": "OWNER"}, {"id": None}, {"id": " "}):
+            assert (await admin.put(path, json=entry | wrong)).status_code == 400
+        shown = (await admin.get(path)).json()
+        assert shown["list"][-1] == {"accessLevel": "CAN_VIEW", "id": str(its_id), "name": "", "type": kind}
+        assert (shown["totalUserCount"], shown["totalGroupCount"]) == (2, 1)
+        assert (await admin.delete(f"{path}/{kind}/{its_id}")).status_code == 200
     assert (await admin.delete(f"{path}/GROUP/{group.id}")).status_code == 200
     await admin.put(path, json={"type": "USER", "id": other.id, "accessLevel": "NONE"})
     assert orders.shares == {}

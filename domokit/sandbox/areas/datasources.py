@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from ..dataset_shapes import (
 from ..loading import stream_of
 from ..model import Dataset
 from ..policies import indexed_columns
-from ..wire import Area, Call, Refusal, objects_at, page_of
+from ..wire import Area, Call, Refusal, as_list, objects_at, page_of
 
 area = Area("product")
 V2, V3 = "/api/data/v2/datasources", "/api/data/v3/datasources"
@@ -61,7 +62,7 @@ async def list_datasources(call: Call) -> Any:
     reads: dict[str, Callable[[Dataset], str]] = {
         "ownerId": lambda dataset: str(dataset.owner_id),
         "displayType": lambda dataset: dataset.display_type,
-        "type": lambda dataset: dataset.provider,
+        "type": lambda dataset: dataset.type or dataset.provider,
         "dataProviderType": lambda dataset: dataset.provider,
         "dataSourceId": lambda dataset: dataset.id,
     }
@@ -97,8 +98,9 @@ async def bulk_get_query(call: Call) -> Any:
 
 @area.on("GET", V3 + "/bulk/datasourceIds")
 async def all_ids(call: Call) -> Any:
-    found = visible(call.state, call.user)
-    return [dataset.id for dataset in found[call.page(limit=100, most=10_000)]]
+    """Of the whole instance, whatever the caller may see."""
+    found = [dataset.id for dataset in list(call.state.datasets.values()) if not dataset.deleted]
+    return found[call.page(limit=100, most=10_000)]
 
 
 @area.on("POST", "/api/data/ui/v3/datasources/search", changes=False)
@@ -170,9 +172,25 @@ async def create_v2(call: Call) -> Any:
         display_type=display_type,
         provider=str(body.get("dataProviderType") or display_type),
         hidden=body.get("hidden") is True,
+        tags=_tags(body.get("tags") or "[]"),
+        type=str(body.get("dataSourceType") or ""),
+        cloud_id=str(body.get("cloudId") or "domo"),
     )
     call.state.datasets[dataset.id] = dataset
     return {"dataSource": {"dataSourceId": dataset.id}}
+
+
+def _tags(text: Any) -> list[str]:
+    """A text that holds JSON, as tags are shown; one that holds none is a tag itself."""
+    if not isinstance(text, str):
+        raise Refusal(400, "tags must be a text")
+    try:
+        tags = as_list(json.loads(text))
+    except ValueError:
+        tags = [text]
+    if tags is None or not all(isinstance(tag, str) and tag.strip() for tag in tags):
+        raise Refusal(400, "tags must hold a list of texts")
+    return list(dict.fromkeys(map(str, tags)))
 
 
 @area.on("PUT", ONE + "/properties")
