@@ -36,6 +36,7 @@
         ├── NotFoundError            404, or Domo's other ways of saying so
         ├── BadRequestError          400 and other 4xx
         │   ├── ConflictError        409
+        │   ├── NoDataError          a DataSet into which nothing was loaded yet
         │   └── GrantRefusedError    a token endpoint does not grant what was asked
         ├── RateLimitedError         429
         ├── ServerError              5xx
@@ -84,6 +85,7 @@ __all__ = [
     "MaintenanceError",
     "MissingCredentialError",
     "MissingExtraError",
+    "NoDataError",
     "NotFoundError",
     "OneTimePasswordRequired",
     "OutcomeUnknown",
@@ -456,6 +458,12 @@ class BadRequestError(APIError):
 
 class ConflictError(BadRequestError):
     """It exists already, or is in a state that forbids this."""
+
+
+class NoDataError(BadRequestError):
+    """The DataSet has no data yet that can be queried."""
+
+    hint = "Load rows into it first; those of a load can be queried once its `wait_indexed()` returns."
 
 
 class GrantRefusedError(BadRequestError):

@@ -10,14 +10,12 @@ from domokit.bulk.cells import from_query_json
 from domokit.bulk.passing import Stream
 from domokit.bulk.rows import Rows, ToTable
 from domokit.bulk.schema import Schema
-from domokit.errors import BadRequestError, InvalidInputError, NotFoundError, PermissionDeniedError
+from domokit.errors import BadRequestError, InvalidInputError, NoDataError, NotFoundError, PermissionDeniedError
 from domokit.routes.platform import datasets as platform
-from domokit.routes.product import data_versions, uploads
+from domokit.routes.product import data_versions, row_policies, uploads
 from domokit.routes.product import datasets as product
 from domokit.routes.product import query as product_query
 from domokit.transport import Json, require_family
-
-_NO_ROWS_YET = 416  # how the product API says that nothing was ever loaded
 
 
 def read_rows(auth: Auth, dataset_id: str) -> Rows:
@@ -36,13 +34,31 @@ def query_rows(auth: Auth, dataset_id: str, sql: str) -> Rows:
     """The rows of one SELECT."""
     if not sql.strip():
         raise InvalidInputError("the query is empty")
-    ask = product_query.query if auth.family == "product" else platform.query
+    ask = product_query.query if auth.family == "product" else _query_platform
 
     @asynccontextmanager
     async def answered() -> AsyncGenerator[ToTable, None]:
         yield partial(from_query_json, await ask(auth, dataset_id, sql))
 
     return Rows(answered, what="query")
+
+
+async def _query_platform(auth: Auth, dataset_id: str, sql: str) -> Json:
+    """The answer to a query. Raises: NoDataError, for which the platform API has no status of its own."""
+    try:
+        return await platform.query(auth, dataset_id, sql)
+    except BadRequestError as error:
+        facts: Json = await platform.get_dataset_by_id(auth, dataset_id)
+        if facts.get("rows") or facts.get("dataCurrentAt"):
+            raise
+        raise NoDataError(
+            f"DataSet {dataset_id} has no data yet; Domo said: {error.domo_message}",
+            asked=error.asked,
+            status=error.status,
+            domo_message=error.domo_message,
+            body=error.body,
+            request_id=error.request_id,
+        ) from error
 
 
 @asynccontextmanager
@@ -54,9 +70,7 @@ async def _from_product(auth: Auth, dataset_id: str) -> AsyncGenerator[Stream, N
     async with AsyncExitStack() as stack:
         try:
             answer = await stack.enter_async_context(uploads.export_rows(auth, dataset_id))
-        except BadRequestError as error:
-            if error.status != _NO_ROWS_YET:
-                raise
+        except NoDataError:
             answer = None
         yield Stream(
             chunks=_nothing() if answer is None else answer.chunks(),
@@ -89,7 +103,7 @@ async def _of_version(auth: Auth, dataset_id: str, version_id: int) -> AsyncGene
 async def _may_be_filtered(auth: Auth, dataset_id: str) -> bool:
     """Whether row policies may take rows away, unannounced; those who may not know have to reckon with it."""
     try:
-        return bool((await product_query.get_data_control(auth, dataset_id)).get("enabled", True))
+        return bool((await row_policies.get_data_control(auth, dataset_id)).get("enabled", True))
     except PermissionDeniedError:
         return True
 

@@ -4,14 +4,25 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import anyio
 
 from domokit.auth import Auth
 from domokit.entities.access import Access, grantees
 from domokit.entities.account_config import AbstractCredentialStore, AccountConfig, DomoAccessTokenConfig, read_config
-from domokit.entities.base import BothFamilies, DomoEntity, api, as_bool, as_id, as_int, as_text, as_time, entity
+from domokit.entities.base import (
+    BothFamilies,
+    DomoEntity,
+    api,
+    as_bool,
+    as_id,
+    as_int,
+    as_text,
+    as_time,
+    class_for,
+    entity,
+)
 from domokit.entities.listing import Listing, Pager
 from domokit.errors import (
     ConflictError,
@@ -26,6 +37,9 @@ from domokit.errors import (
 from domokit.routes.platform import accounts as platform
 from domokit.routes.product import accounts as product
 from domokit.transport import Json
+
+if TYPE_CHECKING:
+    from domokit.entities.datasets import DomoDataset
 
 __all__ = ["AbstractCredentialStore", "AccountConfig", "DomoAccessTokenConfig", "DomoAccount"]
 
@@ -251,6 +265,15 @@ class DomoAccount(DomoEntity):
             except ConflictError:
                 await anyio.sleep(wait)
         return await cls.find(auth, name, provider)
+
+    async def get_datasets(self) -> "Listing[DomoDataset]":
+        """The DataSets that sign in with it: id, name and owner alone; `refresh()` of each tells more.
+
+        Source: GET /api/data/v2/datasources/account/{account_id} (product API)
+        """
+        dataset = class_for(self.auth, "DATA_SOURCE")
+        found = await product.get_account_datasets(self.auth, self.id)
+        return Listing(dataset.from_json(self.auth, {"ownerId": one.get("responsibleUserId"), **one}) for one in found)
 
     async def delete(self) -> None:
         """Delete the account. Source: DELETE /api/data/v1/accounts/{account_id}, DELETE /v1/accounts/{account_id}"""

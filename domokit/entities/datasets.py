@@ -24,6 +24,7 @@ from domokit.entities.base import (
     class_for,
     entity,
     given,
+    id_of,
     many,
     texts_of,
     unless_gone,
@@ -354,9 +355,23 @@ class DomoDataset(RowsOut, DatasetSearch, DatasetTies, DatasetsTogether):
             await _datasets(self.auth).delete_dataset(self.auth, self.id, for_good=for_good)
         self.is_deleted = True
 
-    async def restore(self) -> Self:
-        """Take back a deletion that was not for good. Source: POST /api/data/v3/datasources/restore (product API)"""
-        await product.restore_datasets(self.auth, [self.id])
+    async def restore(self, *, owner: Any = None) -> Self:
+        """Take back a deletion that was not for good.
+
+        owner:  the user (entity or id) whose it is then; by default whose it was.
+        Source: POST /api/data/v3/datasources/restore (product API); for one of a group PUT …/responsibleUsers, too
+        """
+        require_family(self.auth, "product", asked=str(product.RESTORE_DATASETS))
+        group = None
+        if owner is None:
+            await self.refresh()  # it may have been given away since
+            owner = self.owner_id
+            if self.owner_kind == "GROUP" or owner is None:  # Domo restores to users only
+                group, owner = owner, (await self.auth.who_am_i()).id
+        owner_id = id_of(owner, "owner", "USER")
+        await product.restore_datasets(self.auth, [self.id], owner_id=owner_id)
+        if group is not None:
+            await product.set_owner(self.auth, self.id, kind="GROUP", owner_id=group)
         return await self.refresh()
 
     async def set_tags(self, tags: Iterable[str]) -> None:
@@ -423,7 +438,7 @@ class DomoDataset(RowsOut, DatasetSearch, DatasetTies, DatasetsTogether):
     async def set_pdp(self, *, enabled: bool) -> None:
         """Apply the row policies, or none of them: then everybody with access sees all rows.
 
-        Source: PUT /api/query/v1/data-control/{dataset_id}, PUT /v1/datasets/{dataset_id}
+        Source: PUT /api/query/v1/data-control/{dataset_id} after a GET, PUT /v1/datasets/{dataset_id}
         """
         await _policies(self.auth).switch_policies(self.auth, self.id, enabled=enabled)
         self.is_pdp_enabled = enabled

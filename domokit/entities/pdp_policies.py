@@ -127,6 +127,10 @@ def _as_ids(value: Any) -> tuple[Any, ...]:
     return tuple(as_id(one) for one in value) if isinstance(value, list) else ()
 
 
+def _as_texts(value: Any) -> tuple[str, ...]:
+    return tuple(str(one) for one in value) if isinstance(value, list) else ()
+
+
 @entity
 class DomoPdpPolicy(DomoEntity):
     """A row policy of a DataSet. Works with both API families.
@@ -144,7 +148,7 @@ class DomoPdpPolicy(DomoEntity):
     filters: tuple[RowFilter, ...] = api("parameters", "filters", convert=_as_filters, default=())
     user_ids: tuple[int, ...] = api("userIds", "users", convert=_as_ids, default=())
     group_ids: tuple[int, ...] = api("groupIds", "groups", convert=_as_ids, default=())
-    virtual_user_ids: tuple[str, ...] = api("virtualUserIds", "virtualUsers", convert=_as_ids, default=())
+    virtual_user_ids: tuple[str, ...] = api("virtualUserIds", "virtualUsers", convert=_as_texts, default=())
     dataset_id: str | None = api("dataSourceId", convert=as_text)
     has_dataset_permissions: bool | None = api("dataSourcePermissions", convert=as_bool)
 
@@ -154,7 +158,8 @@ class DomoPdpPolicy(DomoEntity):
         resources = obj.get("resources")
         if not isinstance(resources, dict):
             return obj
-        return {"userIds": resources.get("USER"), "groupIds": resources.get("GROUP"), **obj}
+        named = {"userIds": "USER", "groupIds": "GROUP", "virtualUserIds": "VIRTUAL_USER"}
+        return {**obj, **{key: resources.get(kind) for key, kind in named.items() if obj.get(key) is None}}
 
     @classmethod
     async def get_by_id(cls, auth: Auth, policy_id: int, /, *, dataset_id: str | None = None) -> Self:

@@ -150,12 +150,13 @@ class App:
                 self._keep(route)
             return response
         except Refusal as refusal:
-            return error_reply(refusal.status, refusal.message, path=product_path, headers=refusal.headers)
+            who, headers = call.caller.id if call.caller else None, refusal.headers
+            return error_reply(refusal.status, refusal.message, path=product_path, user_id=who, headers=headers)
         except Exception as error:  # noqa: BLE001 - a fault of the sandbox is answered like one of Domo
             # Where, not what: the text of an exception may quote a body.
             where = traceback.extract_tb(error.__traceback__)[-1]
             logger.error("%s in %s line %s", type(error).__name__, where.name, where.lineno)
-            return error_reply(500, path=product_path)
+            return error_reply(500, path=product_path, user_id=call.caller.id if call.caller else None)
 
     def _keep(self, route: Route) -> None:
         if self.company.state_file is None:

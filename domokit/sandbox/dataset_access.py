@@ -25,12 +25,12 @@ def owner_name(state: State, dataset: Dataset) -> str:
 
 
 def grantee_name(state: State, grantee: str) -> str:
-    """The name of a user or group; empty of one that is gone."""
+    """The name of a user or group; empty of one that is gone, and of whatever else it may be."""
     kind, _, its_id = grantee.partition(":")
     if kind == "USER":
         user = state.users.get(int(its_id))
         return user.display_name if user else ""
-    group = state.groups.get(int(its_id))
+    group = state.groups.get(int(its_id)) if kind == "GROUP" else None
     return group.name if group else ""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import loading
-from .dataset_access import columns_of, readable, visible, writable
+from .dataset_access import readable, visible, writable
 from .model import Dataset, Execution, Stream
 from .wire import Call, Refusal
 
@@ -43,7 +43,7 @@ def update_method(value: Any, default: str) -> str:
     return str(value)
 
 
-def new_dataset(call: Call, name: Any, description: Any, schema: Any) -> Dataset:
+def new_dataset(call: Call, name: Any, description: Any, columns: list[dict[str, str]]) -> Dataset:
     """The dataset that is made together with a stream."""
     call.require("dataset.create")
     if not isinstance(name, str) or not name.strip():
@@ -55,7 +55,7 @@ def new_dataset(call: Call, name: Any, description: Any, schema: Any) -> Dataset
         description=str(description or ""),
         owner_id=call.user.id,
         rows=0,
-        columns=columns_of(schema),
+        columns=columns,
         created=now,
         modified=now,
     )

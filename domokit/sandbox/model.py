@@ -142,6 +142,8 @@ class Dataset:
     certified:      when it was, if it is.
     schema_extras:  the objects and views of the schema, which mean nothing here.
     owner_type:     GROUP when `owner_id` is that of a group.
+    type:           as it was made; empty for that of its provider.
+    pdp_flags:      what is set of policies beside `pdp_enabled`: secured, external, enabledColumn.
     """
 
     id: str
@@ -164,6 +166,9 @@ class Dataset:
     takes_data: bool = True
     certified: int | None = None
     owner_type: str = "USER"
+    type: str = ""
+    cloud_id: str = "domo"
+    pdp_flags: list[str] = field(default_factory=list[str])
     data_current: int | None = None
     versions: list[int] = field(default_factory=list[int])
     indexed: list[int] = field(default_factory=list[int])

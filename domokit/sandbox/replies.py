@@ -49,9 +49,10 @@ def error_reply(
     message: str | None = None,
     *,
     path: str | None = None,
+    user_id: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The common error object: the product family names the path in it, the platform does not."""
+    """The common error object: the product family names the path and the caller in it, the platform does not."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
@@ -61,4 +62,6 @@ def error_reply(
         body["path"] = path
     body["message"] = phrase if message is None else message
     body["toe"] = toe()
+    if path is not None and user_id is not None:
+        body["userId"] = str(user_id)
     return reply(body, status, headers)

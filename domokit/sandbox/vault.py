@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from .model import Account, User
+from .model import Account, Dataset, Stream, User
 from .providers import PROVIDERS, Provider
 from .state import LEVELS, State
-from .wire import Call, Refusal, as_object
+from .wire import Call, Refusal, as_object, objects_at
 
 MASK = "********"
 EXTERNAL = "allowExternalUse"
@@ -132,6 +133,38 @@ def remove(call: Call, account: Account) -> None:
     for dataset in call.state.datasets.values():
         if dataset.account_id == account.id:
             dataset.account_id = None
+    for stream in call.state.streams.values():
+        if account.id in accounts_of(stream.details):
+            sign_in_with(stream, *(each for each in accounts_of(stream.details) if each != account.id))
+
+
+def accounts_of(details: Mapping[str, Any]) -> list[int]:
+    """The ids of the accounts that a stream names, the first of which its dataset shows; 400 for what is no id."""
+    account = as_object(details.get("account")) or {}
+    ids = [account.get("id"), *(each.get("accountId") for each in objects_at(details, "accounts"))]
+    try:
+        return list(dict.fromkeys(int(each) for each in ids if each is not None))
+    except (TypeError, ValueError):
+        raise Refusal(400, "The id of an account must be a number") from None
+
+
+def sign_in_with(stream: Stream, *account_ids: int) -> None:
+    """Have it name these accounts and no others."""
+    for key in ("account", "accounts"):
+        stream.details.pop(key, None)
+    if account_ids:
+        stream.details["account"] = {"id": account_ids[0]}
+        stream.details["accounts"] = [{"accountId": each} for each in account_ids]
+
+
+def powered(state: State, account: Account) -> list[Dataset]:
+    """The datasets that sign in with an account."""
+    fed = {each.dataset_id for each in list(state.streams.values()) if account.id in accounts_of(each.details)}
+    return [
+        dataset
+        for dataset in list(state.datasets.values())
+        if not dataset.deleted and (dataset.account_id == account.id or dataset.id in fed)
+    ]
 
 
 def grantee(call: Call, kind: Any, given_id: Any) -> str:

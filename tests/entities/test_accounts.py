@@ -14,6 +14,7 @@ from domokit import (
     AccountConfig,
     DomoAccessTokenConfig,
     DomoAccount,
+    DomoDataset,
     Secret,
     dry_run,
     entity,
@@ -119,6 +120,22 @@ async def test_unknown_and_hidden_accounts(anyone, domo_sandbox):
         assert await DomoAccount.get_all(auth) == []
         with pytest.raises(errors.PermissionDeniedError):
             await DomoAccount.get_by_id(auth, next(iter(domo_sandbox.state.accounts)))
+
+
+async def test_the_datasets_of_an_account(admin, oauth, domo_sandbox):
+    stored = next(one for one in domo_sandbox.state.datasets.values() if one.account_id)
+    account = await DomoAccount.get_by_id(admin, stored.account_id)
+    domo_sandbox.requests.clear()
+    orders, customers = await account.get_datasets()
+    assert sent(domo_sandbox) == [("GET", f"/api/data/v2/datasources/account/{account.id}")]
+    assert type(orders) is DomoDataset
+    assert (orders.id, orders.name, orders.owner_id) == (stored.id, "Orders", stored.owner_id)
+    assert orders.rows is None
+    assert (await orders.refresh()).rows == 250
+    await customers.delete()
+    assert await account.get_datasets() == [orders]
+    with pytest.raises(errors.UnsupportedByAuth):
+        await (await DomoAccount.get_by_id(oauth, account.id)).get_datasets()
 
 
 async def test_search_compares_the_label_and_not_the_name_of_its_creation(admin, domo_sandbox):

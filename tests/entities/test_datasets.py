@@ -11,7 +11,7 @@ import anyio
 import httpx
 import pytest
 
-from domokit import Column, DomoDataset, DomoStream, DomoUser, Schema, dry_run, entity, errors
+from domokit import Column, DomoDataset, DomoGroup, DomoStream, DomoUser, Schema, dry_run, entity, errors
 from domokit.testing import oauth_client_auth, session_auth
 
 from .helpers import platform_wire, product_wire
@@ -136,6 +136,39 @@ async def test_a_deletion_is_taken_back(admin, domo_sandbox):
     await made.delete(for_good=True)
     with pytest.raises(errors.NotFoundError):
         await made.refresh()
+
+
+async def test_a_deletion_is_taken_back_for_whose_it_was_or_for_another(admin, domo_sandbox):
+    made = await DomoDataset.create(admin, "Kept", schema={"a": "LONG"})
+    stored = domo_sandbox.state.datasets[made.id]
+    one, other = (domo_sandbox.add_user(name, f"{name}@example.com") for name in ("one", "other"))
+    team = domo_sandbox.add_group("Team", [one.id])
+
+    async def restored(**given):
+        await made.delete()
+        domo_sandbox.requests.clear()
+        await made.restore(**given)
+        asked = [each for each in domo_sandbox.requests if each.method == "POST"]
+        assert [each.path for each in asked] == ["/api/data/v3/datasources/restore"]
+        assert asked[0].json["datasets"][0]["datasetId"] == made.id
+        assert not stored.deleted
+        return asked[0].json["datasets"][0]["newOwnerId"]
+
+    await DomoDataset.set_owner_many(admin, [made], user=one.id)  # the object at hand does not know
+    assert await restored() == str(one.id)
+    assert (stored.owner_id, made.owner_id) == (one.id, one.id)
+    assert await restored(owner=await DomoUser.get_by_id(admin, other.id)) == str(other.id)
+    assert (stored.owner_id, made.owner_id) == (other.id, other.id)
+    await made.set_owner(group=team.id)
+    assert await restored() == str(domo_sandbox.admin.id)
+    assert (stored.owner_type, stored.owner_id) == ("GROUP", team.id)
+    assert (made.owner_kind, made.owner_id) == ("GROUP", team.id)
+    await made.delete()
+    with pytest.raises(errors.InvalidInputError, match="owner"):
+        await made.restore(owner=await DomoGroup.get_by_id(admin, team.id))
+    with pytest.raises(errors.BadRequestError):
+        await made.restore(owner=5)
+    assert stored.deleted
 
 
 async def test_tags(admin, domo_sandbox):
@@ -548,6 +581,20 @@ async def test_a_query_is_answered_by_domo(domo_sandbox, orders):
         await orders.query("SELECT `nothing` FROM table").to_arrow()
     with pytest.raises(errors.InvalidInputError):
         orders.query(" ")
+
+
+async def test_a_query_of_what_has_no_data_yet_says_so(anyone, domo_sandbox):
+    made = await DomoDataset.create(anyone, "Empty", schema={"a": "LONG"})
+    with pytest.raises(errors.NoDataError, match=r"no data.*Load rows into it first.*wait_indexed") as caught:
+        await made.query("SELECT * FROM table").to_dicts()
+    assert caught.value.status == (416 if anyone.family == "product" else 400)
+    assert caught.value.domo_message == "The dataset has no data that can be queried"
+    assert await made.read().to_dicts() == []
+    await (await made.replace([])).wait_indexed()
+    assert await made.query("SELECT * FROM table").to_dicts() == []
+    with pytest.raises(errors.BadRequestError) as caught:
+        await made.query("SELECT `nothing` FROM table").to_dicts()
+    assert type(caught.value) is errors.BadRequestError
 
 
 async def test_types_mean_the_same_for_rows_and_for_answers(anyone):

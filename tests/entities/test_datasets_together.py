@@ -1,11 +1,14 @@
 """Many DataSets at once: fetched, deleted, given away, shared, tagged."""
 
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from domokit import DomoDataset, errors
+from domokit.routes.product import streams
+from domokit.transport import send
 
 from .helpers import body_of, product_wire, sent, token_auth_of
 
@@ -131,6 +134,40 @@ async def test_tagged(admin, domo_sandbox):
     ]
 
 
+async def test_run(admin, domo_sandbox):
+    transport = {"type": "CONNECTOR", "description": "com.domo.connector.example", "version": "1"}
+    ids = []
+    for name in ("One", "Two"):  # domokit itself makes no connectors
+        body = {"dataSource": {"name": name}, "transport": transport}
+        ids.append((await send(admin, streams.CREATE_STREAM, json=body))["dataSource"]["id"])
+    plain = (await three(admin))[0]
+    domo_sandbox.requests.clear()
+    with pytest.raises(errors.SeveralFailedError, match="1 of 3") as caught:
+        await DomoDataset.run_many(admin, [*ids, plain])
+    assert "WRONG_TYPE" in str(caught.value.failures[plain.id])
+    asked = [one for one in domo_sandbox.requests if one.path == "/api/data/v1/ui/bulk/run"]
+    assert [one.json for one in asked] == [{"type": "DATA_SOURCE", "ids": [*ids, plain.id]}]
+    assert [one.state for one in domo_sandbox.state.executions.values()] == ["ACTIVE", "ACTIVE"]
+    with pytest.raises(errors.SeveralFailedError, match="EXCESS"):
+        await DomoDataset.run_many(admin, ids)
+    assert len(domo_sandbox.state.executions) == 2
+
+
+async def test_all_ids(admin, domo_sandbox):
+    stored = domo_sandbox.state.datasets
+    for number in range(100):
+        stored[f"d-{number}"] = replace(next(iter(stored.values())), id=f"d-{number}")
+    domo_sandbox.requests.clear()
+    assert await DomoDataset.get_all_ids(admin) == list(stored)
+    pages = [one.query for one in domo_sandbox.requests if one.path == "/api/data/v3/datasources/bulk/datasourceIds"]
+    assert {"offset": "0", "limit": "100"} in pages
+    assert {"offset": "100", "limit": "100"} in pages
+    nobody = domo_sandbox.add_user("No Body", "nobody@example.com")
+    async with token_auth_of(domo_sandbox, nobody) as auth:
+        assert await DomoDataset.get_all(auth) == []
+        assert [one async for one in DomoDataset.get_all_ids(auth)] == list(stored)
+
+
 async def test_those_that_are_not_shared_are_told(admin, domo_sandbox):
     made = await three(admin)
     other = domo_sandbox.add_user("Other", "other@example.com", role_id=2)
@@ -160,6 +197,7 @@ async def test_another_account(admin, domo_sandbox):
         lambda auth: DomoDataset.share_many(auth, ["a-b"]),
         lambda auth: DomoDataset.share_many(auth, ["a-b"], users=["x"]),
         lambda auth: DomoDataset.delete_many(auth, 5),
+        lambda auth: DomoDataset.run_many(auth, "a-b"),
         lambda auth: DomoDataset.share_many(auth, ["a-b"], users=[1], level="OWNER"),
         lambda auth: DomoDataset.tag_many(auth, ["a-b"]),
         lambda auth: DomoDataset.tag_many(auth, ["a-b"], add="sales"),
@@ -180,6 +218,8 @@ async def test_for_the_product_api_alone(oauth, domo_sandbox):
         DomoDataset.share_many(oauth, ["a"], users=[1]),
         DomoDataset.tag_many(oauth, ["a"], add=["x"]),
         DomoDataset.set_account_many(oauth, ["a"], 1),
+        DomoDataset.run_many(oauth, ["a"]),
+        DomoDataset.get_all_ids(oauth).first(),
     ):
         with pytest.raises(errors.UnsupportedByAuth):
             await call

@@ -5,6 +5,8 @@ import pytest
 from domokit import ALL_ROWS, AccessTokenAuth, DomoDataset, DomoGroup, DomoPdpPolicy, DomoUser, RowFilter, errors
 from domokit.testing import options_for
 
+from .helpers import body_of, product_wire
+
 ROWS = [{"region": region, "qty": n} for n, region in enumerate(("West", "East", "west", "North"))]
 
 
@@ -67,6 +69,16 @@ async def test_a_policy_lets_people_see_some_rows(anyone, domo_sandbox, sales, r
         await policy.refresh()
     await sales.set_pdp(enabled=False)
     assert len(await seen(reader, sales)) == 4
+
+
+async def test_what_else_is_set_stays(admin, domo_sandbox):
+    sales = await DomoDataset.create(admin, "Sales", ROWS)
+    domo_sandbox.state.datasets[sales.id].pdp_flags = ["enabledColumn"]
+    await sales.set_pdp(enabled=True)
+    put = next(one for one in domo_sandbox.requests if one.path.endswith(f"/data-control/{sales.id}") and one.json)
+    assert put.json == {"enabled": True, "secured": False, "external": False, "enabledColumn": True}
+    stored = domo_sandbox.state.datasets[sales.id]
+    assert (stored.pdp_enabled, stored.pdp_flags) == (True, ["enabledColumn"])
 
 
 async def test_groups(anyone, domo_sandbox, sales, reader):
@@ -162,6 +174,22 @@ async def test_people_are_entities_or_ids(anyone, domo_sandbox, sales, reader):
         with pytest.raises(errors.InvalidInputError, match=next(iter(people))):
             await policy.update(**people)
     assert len(domo_sandbox.requests) == before
+
+
+async def test_people_that_are_told_as_resources_only_are_kept():
+    people = {"USER": ["27"], "GROUP": ["3"], "VIRTUAL_USER": ["v", "007"]}
+    west = {"name": "region", "values": ["West"], "type": "COLUMN", "operator": "EQUALS", "not": False}
+    told = {"filterGroupId": 8, "name": "w", "userIds": None, "resources": people, "parameters": [west]}
+    path = "/api/query/v1/data-control/a-b/filter-groups"
+    async with product_wire() as (wire, auth):
+        wire.get(path).respond(json=[told])
+        changed = wire.put(f"{path}/8").respond(json=told | {"name": "W"})
+        (policy,) = await DomoPdpPolicy.get_all(auth, "a-b")
+        assert (policy.user_ids, policy.group_ids, policy.virtual_user_ids) == ((27,), (3,), ("v", "007"))
+        await policy.update(name="W")
+    body = body_of(changed)
+    assert (body["userIds"], body["groupIds"], body["virtualUserIds"]) == (["27"], ["3"], ["v", "007"])
+    assert (policy.name, policy.virtual_user_ids) == ("W", ("v", "007"))
 
 
 async def test_ids_of_policies_count_within_their_dataset(admin):

@@ -46,7 +46,7 @@ DYNAMIC = {
 }
 
 # What makes more than one request.
-SEVERAL = {datasets.set_schema}
+SEVERAL = {datasets.set_schema, row_policies.switch_policies}
 
 
 def cases(case):

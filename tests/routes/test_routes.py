@@ -789,8 +789,9 @@ CASES += [
     case(
         datasets.restore_datasets,
         ["a-b"],
+        owner_id=27,
         sends=f"POST {V3}/restore",
-        body={"datasets": [{"datasetId": "a-b"}]},
+        body={"datasets": [{"datasetId": "a-b", "newOwnerId": "27"}]},
         twice=True,
     ),
     case(
@@ -964,7 +965,7 @@ CASES += [
         gives=COLUMNS,
     ),
     case(
-        query.get_data_control,
+        row_policies.get_data_control,
         "a-b",
         sends="GET /api/query/v2/data-control/a-b",
         answer={"enabled": False},
@@ -995,13 +996,6 @@ CASES += [
         answer={"filterGroupId": 8},
     ),
     case(row_policies.delete_policy, "a-b", 8, sends=f"DELETE {QUERY}/data-control/a-b/filter-groups/8"),
-    case(
-        row_policies.switch_policies,
-        "a-b",
-        enabled=True,
-        sends=f"PUT {QUERY}/data-control/a-b",
-        body={"enabled": True, "secured": False, "external": False, "enabledColumn": False},
-    ),
     # streams
     case(
         streams.list_streams,

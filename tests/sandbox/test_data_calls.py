@@ -55,16 +55,107 @@ async def test_another_account():
 async def test_several_are_run():
     sb = Sandbox()
     async with by_token(sb) as admin:
-        stream = await fed(admin)
-        alone = await dataset(admin)
-        ids = [stream["dataSource"]["id"], alone, "nope"]
-        answer = (await admin.post("/api/data/v1/ui/bulk/run", json={"type": "DATA_SOURCE", "ids": ids})).json()
-        assert answer == {"successful": ids[:1], "failed": {alone: "WRONG_TYPE", "nope": "DELETED"}}
+        stream = await fed(admin, transport={"type": "CONNECTOR", "description": "com.domo.example", "version": "1"})
+        loaded, alone = await fed(admin), await dataset(admin)
+        ids = [stream["dataSource"]["id"], loaded["dataSource"]["id"], alone, "nope"]
+        wrong = {ids[1]: "WRONG_TYPE", alone: "WRONG_TYPE", "nope": "DELETED"}
+        run, items = "/api/data/v1/ui/bulk/run", {"type": "DATA_SOURCE", "ids": ids}
+        checked = {"validItems": ids[:1], "invalidItems": wrong, "typeValid": True}
+        assert (await admin.post(f"{run}/check", json=items)).json() == checked
+        assert sb.state.executions == {}
+        assert (await admin.post(run, json=items)).json() == {"successful": ids[:1], "failed": wrong}
+        # While it runs, no second one is started beside it, here as by POST …/executions.
+        running = {"successful": [], "failed": wrong | {ids[0]: "EXCESS"}}
+        assert (await admin.post(run, json=items)).json() == running
+        assert (await admin.post(f"{STREAMS}/{stream['id']}/executions")).status_code == 409
+        assert (await admin.get(f"{STREAMS}/{loaded['id']}/executions")).json() == []
         (execution,) = (await admin.get(f"{STREAMS}/{stream['id']}/executions")).json()
         assert execution["currentState"] == "ACTIVE"
         again = (await admin.get(f"{STREAMS}/{stream['id']}/executions/{execution['executionId']}")).json()
         assert again["toe"] == execution["toe"]
         assert [len(part) for part in execution["toe"].split("-")] == [10, 5, 5]
+
+
+async def test_a_connector_shows_on_its_dataset():
+    sb = Sandbox()
+    first, second = [one for one in sb.state.accounts.values() if one.user_id == sb.admin.id][:2]
+    connector = {
+        "transport": {"type": "CONNECTOR", "description": "com.domo.connector.snowflake", "version": "1"},
+        "dataProvider": {"key": "snowflake", "name": "Snowflake"},
+        "account": {"id": first.id},
+        "accounts": [{"accountId": str(second.id), "metadata": "{}"}],
+    }
+    async with by_token(sb) as admin, await bearer(sb) as platform:
+        stream = await fed(admin, **connector, schemaDefinition=None)
+        assert stream["schemaDefinition"] == {"columns": []}
+        made, home = stream["dataSource"]["id"], f"{STREAMS}/{stream['id']}"
+
+        async def shown():
+            row = (await admin.get(f"{V3}/{made}", params={"part": "core"})).json()
+            return row["dataProviderType"], row["transportType"], row.get("accountId")
+
+        async def powered(account):
+            return {each["dataSourceId"] for each in (await admin.get(f"{V2}/account/{account.id}")).json()}
+
+        assert await shown() == ("snowflake", "CONNECTOR", first.id)
+        assert made in await powered(first) & await powered(second)
+        refused = await platform.put(f"/v1/datasets/{made}/data", content=b"1\n", headers=CSV)
+        assert (refused.status_code, refused.json()["message"]) == (
+            400,
+            "Infrastructure problem (403): Access is denied",
+        )
+        # It can be sent back as it came, though it has no columns yet.
+        whole = (await admin.get(home, params={"fields": "all"})).json()
+        again = (await admin.put(home, json=whole)).json()
+        assert (again["account"], again["accounts"]) == (connector["account"], connector["accounts"])
+        assert await shown() == ("snowflake", "CONNECTOR", first.id)
+
+        assert (await admin.post(f"{V2}/account/{second.id}", json=[made])).status_code == 200
+        whole = (await admin.get(home, params={"fields": "all"})).json()
+        assert whole["account"] == {"id": second.id}
+        assert made not in await powered(first)
+        api = {"transport": {"type": "API"}, "dataProvider": {"key": "api"}, "account": None, "accounts": None}
+        columns = {"schemaDefinition": {"columns": COLUMNS}}
+        assert (await admin.put(home, json=whole | api | columns)).status_code == 200
+        assert await shown() == ("api", "API", None)
+        assert made not in await powered(second)
+        assert (await platform.put(f"/v1/datasets/{made}/data", content=b"1\n", headers=CSV)).status_code == 204
+
+        before = len(sb.state.datasets)
+        for wrong in (
+            {"account": {"id": 5}},
+            {"account": {"id": "x"}},
+            {"accounts": [5]},
+            {"transport": {"type": "API"}},  # and no columns
+        ):
+            body = {"dataSource": {"name": "Fed"}} | connector | wrong
+            assert (await admin.post(STREAMS, json=body)).status_code == 400
+        assert len(sb.state.datasets) == before
+
+
+async def test_an_account_that_is_deleted_is_none_of_a_stream_any_more():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        account = next(one for one in sb.state.accounts.values() if one.user_id == sb.admin.id)
+        stream = await fed(admin, transport={"type": "CONNECTOR"}, account={"id": account.id})
+        assert (await admin.delete(f"/api/data/v1/accounts/{account.id}")).status_code == 200
+        home = f"{STREAMS}/{stream['id']}"
+        whole = (await admin.get(home, params={"fields": "all"})).json()
+        assert "account" not in whole
+        assert (await admin.put(home, json=whole)).status_code == 200
+
+
+async def test_the_datasets_of_an_account():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        account = next(one.account_id for one in sb.state.datasets.values() if one.account_id)
+        path = f"{V2}/account/{account}"
+        orders, customers = (await admin.get(path)).json()
+        assert orders.keys() == {"dataSourceId", "dataSourceName", "responsibleUserId"}
+        chosen = (await admin.get(path, params={"fields": "dataSourceName,dataProviderType,moon"})).json()
+        assert [each.keys() for each in chosen] == [{"dataSourceName", "dataProviderType"}] * 2
+        await admin.delete(f"{V3}/{orders['dataSourceId']}")
+        assert (await admin.get(path)).json() == [customers]
 
 
 async def test_schemas_keep_what_is_given_with_them():
@@ -226,6 +317,44 @@ async def test_the_search_sorts():
         assert await names(field="name_sort", sortOrder="DESC") == ["c", "b", "a"]
         assert await names(field="create_date", sortOrder="DESC") == ["c", "a", "b"]
         assert await names(field="size", sortOrder="ASC") == []
+
+
+async def test_the_search_filters():
+    sb = Sandbox()
+    sb.state.datasets.clear()
+    async with by_token(sb) as admin:
+        ids = {name: await dataset(admin, name) for name in ("a", "b", "c")}
+        sb.state.datasets[ids["a"]].provider = "snowflake"
+        sb.state.datasets[ids["b"]].certified = 1
+        sb.state.datasets[ids["c"]].tags = ["x"]
+
+        def term(field, *values, **more):
+            value = {"value": values[0]} if len(values) == 1 else {"values": values}
+            return {"filterType": "term", "field": field, **value, **more}
+
+        async def names(**filters):
+            answer = await admin.post("/api/data/ui/v3/datasources/search", json={"query": "*", **filters})
+            assert answer.status_code == 200, answer.text
+            return "".join(each["name"] for each in answer.json()["dataSources"])
+
+        for word in ("API", "api"):
+            assert await names(filters=[term("dataprovidername_facet", word)]) == "bc"
+        assert await names(filters=[term("dataprovidername_facet", "SnowFlake")]) == "a"
+        assert await names(filters=[term("dataprovidername_facet", "API", "snowflake")]) == "abc"
+        assert await names(filters=[term("databaseId", ids["a"], ids["b"])]) == "ab"
+        assert await names(filters=[term("databaseId", ids["a"], ids["b"], **{"not": True})]) == "c"
+        assert await names(filters=[term("certification.state", "CERTIFIED")]) == "b"
+        assert await names(filters=[term("certification.state", "NOT_CERTIFIED")]) == "ac"
+        assert await names(orFilters=[term("tags", "x"), term("databaseId", ids["a"])]) == "ac"
+        assert await names(notFilters=[term("tags", "x"), term("databaseId", ids["a"])]) == "b"
+        owned = term("owned_by_id", str(sb.admin.id))
+        assert await names(filters=[owned], orFilters=[term("tags", "x")], notFilters=[owned]) == ""
+        for wrong in (
+            {"filters": [term("moon", "1")]},
+            {"orFilters": [{"filterType": "wildcard", "field": "tags", "query": "x*"}]},
+            {"notFilters": [term("tags")]},
+        ):
+            assert (await admin.post("/api/data/ui/v3/datasources/search", json=wrong)).status_code == 400
 
 
 @pytest.mark.parametrize("field", ["schema_extras"])

@@ -95,6 +95,8 @@ async def test_what_is_not_shared(sb: Sandbox, orders: Dataset):
     refused = await mine.get(f"{V3}/{orders.id}")
     assert refused.status_code == 403
     assert refused.json()["path"] == f"{V3}/{orders.id}"
+    assert refused.json()["userId"] == str(other.id)
+    assert (await mine.get(f"{V3}/bulk/datasourceIds")).json() == list(sb.state.datasets)  # of the whole instance
     assert (await mine.post(f"{V3}/bulk", json=[orders.id])).json()["dataSources"] == []
     orders.shares[f"USER:{other.id}"] = "CAN_VIEW"
     shown = (await mine.get(f"{V3}/{orders.id}", params={"part": "permission"})).json()
@@ -130,6 +132,23 @@ async def test_create(sb: Sandbox):
     assert (await as_user(sb, steward).post(V2, json=body)).status_code == 403
 
 
+async def test_create_keeps_what_is_documented(sb: Sandbox):
+    admin = by_token(sb)
+    more = {"tags": '["sales","daily"]', "dataSourceType": "webform", "cloudId": "snowflake-1"}
+    dataset_id = await made(admin, **more)
+    shown = (await admin.get(f"{V3}/{dataset_id}", params={"part": "core"})).json()
+    assert (shown["tags"], shown["type"], shown["cloudId"]) == tuple(more.values())
+    assert (shown["dataProviderType"], shown["displayType"]) == ("api", "api")
+    assert [row["id"] for row in (await admin.get(V3, params={"type": "webform"})).json()["dataSources"]] == [
+        dataset_id
+    ]
+    assert sb.state.datasets[await made(admin, tags="sales")].tags == ["sales"]
+    plain = (await admin.get(f"{V3}/{await made(admin)}", params={"part": "core"})).json()
+    assert (plain["tags"], plain["type"], plain["cloudId"], plain["cloudName"]) == ("[]", "api", "domo", "Domo")
+    for wrong in (["sales"], '{"a": 1}', "[5]"):
+        assert (await admin.post(V2, json={"dataSourceName": "x", "tags": wrong})).status_code == 400
+
+
 async def test_older_shape(sb: Sandbox, orders: Dataset):
     shown = (await by_token(sb).get(f"{V2}/{orders.id}")).json()["dataSource"]
     assert (shown["dataSourceId"], shown["dataSourceName"]) == (orders.id, "Orders")
@@ -159,6 +178,9 @@ async def test_soft_delete_and_restore(sb: Sandbox, orders: Dataset):
     assert (await admin.get(f"{path}/permissions")).status_code == 404
     assert (await admin.delete(path)).status_code == 404
     second = list(sb.state.users)[1]
+    for wrong in ({"datasetId": orders.id}, {"datasetId": orders.id, "newOwnerId": "5"}):
+        assert (await admin.post(f"{V3}/restore", json={"datasets": [wrong]})).status_code == 400
+    assert orders.deleted
     body = {"datasets": [{"datasetId": orders.id, "newOwnerId": str(second)}]}
     assert (await admin.post(f"{V3}/restore", json=body)).status_code == 200
     assert (orders.deleted, orders.owner_id) == (False, second)
@@ -270,6 +292,15 @@ async def test_permissions(sb: Sandbox, orders: Dataset):
     assert (orders.owner_id, orders.shares[f"USER:{sb.admin.id}"]) == (other.id, "CO_OWNER")
     assert (await admin.put(path, json=entry | {"id": str(sb.admin.id)})).status_code == 200
     assert (orders.owner_id, orders.shares[f"USER:{other.id}"]) == (sb.admin.id, "CO_OWNER")
+    for kind, its_id in (("VIRTUAL_USER", "v-1"), ("CARD", 12)):
+        entry = {"type": kind, "id": its_id, "accessLevel": "CAN_VIEW"}
+        assert (await admin.put(path, json=entry)).status_code == 200
+        for wrong in ({"accessLevel": "OWNER"}, {"id": None}, {"id": " "}):
+            assert (await admin.put(path, json=entry | wrong)).status_code == 400
+        shown = (await admin.get(path)).json()
+        assert shown["list"][-1] == {"accessLevel": "CAN_VIEW", "id": str(its_id), "name": "", "type": kind}
+        assert (shown["totalUserCount"], shown["totalGroupCount"]) == (2, 1)
+        assert (await admin.delete(f"{path}/{kind}/{its_id}")).status_code == 200
     assert (await admin.delete(f"{path}/GROUP/{group.id}")).status_code == 200
     await admin.put(path, json={"type": "USER", "id": other.id, "accessLevel": "NONE"})
     assert orders.shares == {}
@@ -366,6 +397,44 @@ async def test_bulk_changes_tell_what_failed(sb: Sandbox, orders: Dataset):
     assert (await admin.post(f"{bulk}/delete", json=items)).json() == done
     assert orders.deleted
     assert (await admin.post(f"{bulk}/delete", json=items | {"type": "CARD"})).status_code == 400
+
+
+async def test_bulk_changes_are_checked_beforehand(sb: Sandbox, orders: Dataset):
+    admin = by_token(sb)
+    bulk = "/api/data/v1/ui/bulk"
+    items = {"type": "DATA_SOURCE", "ids": [orders.id, "none"]}
+    checked = {"validItems": [orders.id], "invalidItems": {"none": "DELETED"}, "typeValid": True}
+    for action in ("reassign", "delete"):
+        assert (await admin.post(f"{bulk}/{action}/check", json=items)).json() == checked
+    for action in ("share", "tag", "tag/delete"):
+        assert (await admin.post(f"{bulk}/{action}/check", json={"bulkItems": items})).json() == checked
+    mine = as_user(sb, sb.add_user("Ot Her", "ot@example.com"))
+    refused = (await mine.post(f"{bulk}/delete/check", json=items | {"ids": [orders.id]})).json()
+    assert refused == {"validItems": [], "invalidItems": {orders.id: "NO_ACCESS"}, "typeValid": True}
+    cards = (await admin.post(f"{bulk}/delete/check", json=items | {"type": "CARD", "ids": ["1"]})).json()
+    assert cards == {"validItems": [], "invalidItems": {"1": "WRONG_TYPE"}, "typeValid": False}
+    assert not orders.deleted
+
+
+async def test_bulk_changes_of_what_a_search_finds(sb: Sandbox, orders: Dataset):
+    admin = by_token(sb)
+    bulk = "/api/data/v1/ui/bulk"
+    items = {"type": "DATA_SOURCE", "query": "*o*", "excludeIds": [orders.id]}
+    stock, customers = (
+        next(one for one in sb.state.datasets.values() if one.name == name) for name in ("Stock", "Customers")
+    )
+    answer = (await admin.post(f"{bulk}/tag", json={"bulkItems": items, "tags": ["a"]})).json()
+    assert answer == {"successful": [customers.id, stock.id], "failed": {}}
+    assert (customers.tags, stock.tags, orders.tags) == (["a"], ["a"], [])
+    tagged = {"query": "*", "filters": [{"filterType": "term", "field": "tags", "value": "a"}]}
+    answer = (await admin.post(f"{bulk}/delete", json={"type": "DATA_SOURCE", "query": tagged})).json()
+    assert answer["successful"] == [customers.id, stock.id]
+    for nothing in ({}, {"query": ""}, {"ids": []}, {"query": {"filters": [{"field": "moon"}]}}):
+        assert (await admin.post(f"{bulk}/delete", json={"type": "DATA_SOURCE"} | nothing)).status_code == 400
+        for action in ("tag", "tag/check"):
+            body = {"bulkItems": {"type": "DATA_SOURCE"} | nothing, "tags": ["a"]}
+            assert (await admin.post(f"{bulk}/{action}", json=body)).status_code == 400
+    assert not orders.deleted
 
 
 async def test_what_depends_on_it(sb: Sandbox, orders: Dataset):

@@ -62,9 +62,11 @@ async def test_the_open_policy(sb: Sandbox):
     (opened,) = (await mine.get(f"/v1/datasets/{dataset_id}/policies")).json()
     one = f"/v1/datasets/{dataset_id}/policies/{opened['id']}"
     assert (await mine.delete(one)).status_code == 400
-    assert (await mine.put(one, json={"filters": [WEST]})).status_code == 400
-    assert (await mine.put(one, json={"type": "user"})).status_code == 400
-    assert (await mine.put(one, json={"users": [1, 2], "groups": [3]})).json()["users"] == [1, 2]
+    named = {"name": "All Rows"}
+    assert (await mine.put(one, json=named | {"filters": [WEST]})).status_code == 400
+    assert (await mine.put(one, json=named | {"type": "user"})).status_code == 400
+    assert (await mine.put(one, json={"users": [1, 2]})).status_code == 400
+    assert (await mine.put(one, json=named | {"users": [1, 2], "groups": [3]})).json()["users"] == [1, 2]
     another = {"name": "x", "type": "open"}
     assert (await mine.post(f"/v1/datasets/{dataset_id}/policies", json=another)).status_code == 400
 
@@ -95,7 +97,8 @@ async def test_what_is_no_policy(sb: Sandbox, change: dict[str, Any]):
     assert (await mine.post(path, json=good | change)).status_code == 400
     assert not sb.state.policies
     made = (await mine.post(path, json=good)).json()
-    assert (await mine.put(f"{path}/{made['id']}", json=change)).status_code == 400
+    assert (await mine.put(f"{path}/{made['id']}", json={"name": "x"} | change)).status_code == 400
+    assert (await mine.put(f"{path}/{made['id']}", json={"filters": [WEST]})).status_code == 400  # no name
     assert (await mine.get(f"{path}/{made['id']}")).json() == made
     fits = {"name": "x", "filters": [WEST | {"values": ["x" * 127, "y" * 126]}]}
     assert (await mine.post(path, json=fits)).status_code == 201
@@ -186,7 +189,9 @@ async def test_toggle(sb: Sandbox):
     assert sb.state.datasets[dataset_id].pdp_enabled
     assert (await admin.get(control(dataset_id, "", 2))).json() == flags
     assert (await admin.put(control(dataset_id, ""), json={"enabled": False})).status_code == 400
-    assert (await admin.put(control(dataset_id, ""), json=flags | {"enabledColumn": True})).status_code == 400
+    for name in ("secured", "external", "enabledColumn"):
+        assert (await admin.put(control(dataset_id, ""), json=flags | {name: True})).json() == flags | {name: True}
+        assert (await admin.get(control(dataset_id, "", 2))).json() == flags | {name: True}
     await admin.put(control(dataset_id, ""), json=flags | {"enabled": False})
     assert not sb.state.datasets[dataset_id].pdp_enabled
     for rest in ("/policy-group", "/column-policy-mapping"):

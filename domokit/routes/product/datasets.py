@@ -124,9 +124,9 @@ async def delete_dataset(auth: Auth, dataset_id: str, *, for_good: bool = False)
     await send(auth, DELETE_DATASET, params=params, dataset_id=dataset_id)
 
 
-async def restore_datasets(auth: Auth, dataset_ids: Sequence[str]) -> None:
-    """Take back deletions. Source: POST /api/data/v3/datasources/restore"""
-    body = {"datasets": [{"datasetId": dataset_id} for dataset_id in dataset_ids]}
+async def restore_datasets(auth: Auth, dataset_ids: Sequence[str], *, owner_id: int | str) -> None:
+    """Take back deletions; the DataSets are this user's then. Source: POST /api/data/v3/datasources/restore"""
+    body = {"datasets": [{"datasetId": dataset_id, "newOwnerId": str(owner_id)} for dataset_id in dataset_ids]}
     await send(auth, RESTORE_DATASETS, json=body)
 
 

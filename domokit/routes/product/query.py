@@ -1,12 +1,12 @@
 """SQL over one DataSet."""
 
 from domokit.auth import Auth
+from domokit.errors import NoDataError
 from domokit.transport import Json, members, product, send
 
 GET_INDEXED_SCHEMA = product("GET", "/api/query/v1/datasources/{dataset_id}/schema/indexed")
 REQUEST_INDEX = product("POST", "/api/query/v1/datasources/{dataset_id}", repeatable=True)
-GET_DATA_CONTROL = product("GET", "/api/query/v2/data-control/{dataset_id}")
-QUERY = product("POST", "/api/query/v1/execute/{dataset_id}", changes=False, exact=True)
+QUERY = product("POST", "/api/query/v1/execute/{dataset_id}", changes=False, exact=True, errors={416: NoDataError})
 
 
 async def query(auth: Auth, dataset_id: str, sql: str) -> Json:
@@ -30,8 +30,3 @@ async def request_index(auth: Auth, dataset_id: str) -> Json:
     Source: POST /api/query/v1/datasources/{dataset_id}
     """
     return await send(auth, REQUEST_INDEX, dataset_id=dataset_id)
-
-
-async def get_data_control(auth: Auth, dataset_id: str) -> Json:
-    """Whether row policies apply. Source: GET /api/query/v2/data-control/{dataset_id}"""
-    return await send(auth, GET_DATA_CONTROL, dataset_id=dataset_id)

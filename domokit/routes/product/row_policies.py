@@ -11,6 +11,7 @@ LIST_POLICIES = product("GET", "/api/query/v1/data-control/{dataset_id}/filter-g
 CREATE_POLICY = product("POST", "/api/query/v1/data-control/{dataset_id}/filter-groups")
 UPDATE_POLICY = product("PUT", "/api/query/v1/data-control/{dataset_id}/filter-groups/{policy_id}")
 DELETE_POLICY = product("DELETE", "/api/query/v1/data-control/{dataset_id}/filter-groups/{policy_id}", returns=None)
+GET_DATA_CONTROL = product("GET", "/api/query/v2/data-control/{dataset_id}")
 SWITCH = product("PUT", "/api/query/v1/data-control/{dataset_id}", returns=None)
 
 
@@ -51,10 +52,19 @@ async def delete_policy(auth: Auth, dataset_id: str, policy_id: int) -> None:
     await send(auth, DELETE_POLICY, dataset_id=dataset_id, policy_id=policy_id)
 
 
+async def get_data_control(auth: Auth, dataset_id: str) -> Json:
+    """Whether row policies apply. Source: GET /api/query/v2/data-control/{dataset_id}"""
+    return await send(auth, GET_DATA_CONTROL, dataset_id=dataset_id)
+
+
 async def switch_policies(auth: Auth, dataset_id: str, *, enabled: bool) -> None:
-    """Apply the policies of a DataSet, or none of them. Source: PUT /api/query/v1/data-control/{dataset_id}"""
-    body = {"enabled": enabled, "secured": False, "external": False, "enabledColumn": False}
-    await send(auth, SWITCH, json=body, dataset_id=dataset_id)
+    """Apply the row policies of a DataSet, or none of them; what else is set, such as for columns, stays.
+
+    Source: GET /api/query/v2/data-control/{dataset_id}, PUT /api/query/v1/data-control/{dataset_id}
+    """
+    now = await get_data_control(auth, dataset_id)
+    others = {name: now.get(name) is True for name in ("secured", "external", "enabledColumn")}
+    await send(auth, SWITCH, json={"enabled": enabled, **others}, dataset_id=dataset_id)
 
 
 def _body(dataset_id: str, policy: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 from domokit.auth import Auth
-from domokit.errors import NotFoundError
+from domokit.errors import NoDataError, NotFoundError
 from domokit.transport import EVEN_500, Content, Json, Streamed, member, product, send, stream
 
 START_UPLOAD = product("POST", "/api/data/v3/datasources/{dataset_id}/uploads")
@@ -19,7 +19,7 @@ GET_INDEX = product("GET", "/api/data/v3/datasources/{dataset_id}/indexes/{reque
 LIST_PARTITIONS = product("POST", "/api/query/v1/datasources/{dataset_id}/partition/list", returns=list, changes=False)
 DELETE_PARTITION_DATA = product("DELETE", "/api/query/v1/datasources/{dataset_id}/tag/{partition}/data", returns=None)
 DELETE_PARTITION = product("DELETE", "/api/query/v1/datasources/{dataset_id}/partition/{partition}", returns=None)
-EXPORT = product("GET", "/api/query/v1/execute/export/{dataset_id}", accept="text/csv")
+EXPORT = product("GET", "/api/query/v1/execute/export/{dataset_id}", accept="text/csv", errors={416: NoDataError})
 
 
 async def start_upload(auth: Auth, dataset_id: str, *, partition: str | None = None) -> int | str:

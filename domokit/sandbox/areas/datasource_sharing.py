@@ -26,6 +26,17 @@ from .datasources import DONE
 area = Area("product")
 V3 = "/api/data/v3/datasources"
 PERMISSIONS = V3 + "/{dataset_id}/permissions"
+# Who else than users and groups can have access; it is kept, and lets nobody see anything here.
+THINGS = (
+    "CARD",
+    "VIRTUAL_USER",
+    "APPROVAL",
+    "ENIGMA_FORM_INSTANCE",
+    "DATA_APP",
+    "DATA_APP_VIEW",
+    "WORKFLOW",
+    "REPORT_VIEW_PAGE",
+)
 CERTIFIED = "/api/tags/v3/DATA_SOURCE/{dataset_id}/system/CERTIFIED/state"
 
 
@@ -44,10 +55,16 @@ def checked(call: Call, dataset: Dataset, entry: dict[str, Any]) -> tuple[str, s
     level = entry.get("accessLevel")
     if level not in LEVELS:
         raise Refusal(400, f"accessLevel must be one of {', '.join(LEVELS)}")
-    try:
-        grantee = vault.grantee(call, entry.get("type"), entry.get("id"))
-    except Refusal as refusal:
-        raise Refusal(400, refusal.message) from None  # 404 would be of the dataset
+    kind, its_id = entry.get("type"), entry.get("id")
+    if kind in THINGS:
+        if level == "OWNER" or not str(its_id or "").strip():
+            raise Refusal(400, f"A {kind} needs an id, and cannot be the owner")
+        grantee = f"{kind}:{its_id}"
+    else:
+        try:
+            grantee = vault.grantee(call, kind, its_id)
+        except Refusal as refusal:
+            raise Refusal(400, refusal.message) from None  # 404 would be of the dataset
     mine = LEVELS.index(level_of(call.state, dataset, call.user))
     if max(LEVELS.index(level), LEVELS.index(dataset.shares.get(grantee, "NONE"))) > mine:
         raise Refusal(403, "You cannot give or take more than you have")
@@ -69,8 +86,8 @@ def put(call: Call, dataset: Dataset, grantee: str, level: str) -> None:
 @area.on("GET", PERMISSIONS)
 async def list_permissions(call: Call) -> Any:
     entries = _entries(call, readable(call, call.params["dataset_id"]))
-    users = sum(entry["type"] == "USER" for entry in entries)
-    return {"list": entries, "totalUserCount": users, "totalGroupCount": len(entries) - users}
+    kinds = [entry["type"] for entry in entries]
+    return {"list": entries, "totalUserCount": kinds.count("USER"), "totalGroupCount": kinds.count("GROUP")}
 
 
 @area.on("GET", PERMISSIONS + "/currentUser")

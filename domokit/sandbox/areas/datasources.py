@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from .. import vault
-from ..dataset_access import columns_of, give, manageable, owner_of, readable, remove, touch, visible, writable
+from ..dataset_access import columns_of, give, manageable, readable, remove, touch, visible, writable
+from ..dataset_search import searched
 from ..dataset_shapes import (
     PARTS,
     current_as_of,
@@ -15,9 +17,10 @@ from ..dataset_shapes import (
     in_order,
     product,
 )
+from ..loading import stream_of
 from ..model import Dataset
 from ..policies import indexed_columns
-from ..wire import Area, Call, Refusal, as_object, objects_at, page_of
+from ..wire import Area, Call, Refusal, as_list, objects_at, page_of
 
 area = Area("product")
 V2, V3 = "/api/data/v2/datasources", "/api/data/v3/datasources"
@@ -59,7 +62,7 @@ async def list_datasources(call: Call) -> Any:
     reads: dict[str, Callable[[Dataset], str]] = {
         "ownerId": lambda dataset: str(dataset.owner_id),
         "displayType": lambda dataset: dataset.display_type,
-        "type": lambda dataset: dataset.provider,
+        "type": lambda dataset: dataset.type or dataset.provider,
         "dataProviderType": lambda dataset: dataset.provider,
         "dataSourceId": lambda dataset: dataset.id,
     }
@@ -95,38 +98,16 @@ async def bulk_get_query(call: Call) -> Any:
 
 @area.on("GET", V3 + "/bulk/datasourceIds")
 async def all_ids(call: Call) -> Any:
-    found = visible(call.state, call.user)
-    return [dataset.id for dataset in found[call.page(limit=100, most=10_000)]]
+    """Of the whole instance, whatever the caller may see."""
+    found = [dataset.id for dataset in list(call.state.datasets.values()) if not dataset.deleted]
+    return found[call.page(limit=100, most=10_000)]
 
 
 @area.on("POST", "/api/data/ui/v3/datasources/search", changes=False)
 async def ui_search(call: Call) -> Any:
-    """The body is that of the instance-wide search; the query is a part of the name, or has wildcards."""
     body = call.json_object()
     page = page_of(body.get("offset"), body.get("count"), limit=10, most=10_000)
-    words = str(body.get("query") or "").lower().replace("*", " ").split()
-    found = [
-        dataset
-        for dataset in visible(call.state, call.user)
-        if not dataset.hidden and all(word in dataset.name.lower() for word in words)
-    ]
-    reads: dict[str, Callable[[Dataset], list[str]]] = {
-        "owned_by_id": lambda dataset: [str(dataset.owner_id)],
-        "dataprovidername_facet": lambda dataset: [dataset.provider],
-        "tags": lambda dataset: dataset.tags,
-    }
-    for each in objects_at(body, "filters"):
-        field = str(each.get("field")).lower()
-        if each.get("filterType") != "term" or field not in reads:
-            raise Refusal(400, f"Unknown filter {field}")
-        read, value, inverted = reads[field], str(each.get("value")), each.get("not") in (True, "true")
-        found = [dataset for dataset in found if (value in read(dataset)) != inverted]
-    sorts = objects_at(as_object(body.get("sort")) or {}, "fieldSorts")
-    field, order = (str(sorts[0].get(key)) for key in ("field", "sortOrder")) if sorts else ("name_sort", "ASC")
-    if field not in ("name_sort", "create_date"):
-        raise Refusal(400, f"Unknown field to sort by {field}")
-    by_name = field == "name_sort"
-    found.sort(key=lambda one: one.name.lower() if by_name else f"{one.created:020}", reverse=order == "DESC")
+    found = searched(call, body)
     rows = [product(call.state, dataset, call.user, PARTS) for dataset in found[page]]
     return envelope(rows, len(found), page)
 
@@ -140,10 +121,8 @@ async def get(call: Call) -> Any:
     return _shown(call, readable(call, call.params["dataset_id"], deleted=True))
 
 
-@area.on("GET", V2 + "/{dataset_id}")
-async def get_v2(call: Call) -> Any:
+def older_shape(dataset: Dataset) -> dict[str, Any]:
     """The older names: `created` is text here, and `createdDate` the number."""
-    dataset = readable(call, call.params["dataset_id"])
     shown: dict[str, Any] = {
         "dataSourceId": dataset.id,
         "dataSourceName": dataset.name,
@@ -159,7 +138,12 @@ async def get_v2(call: Call) -> Any:
     }
     if dataset.indexed:
         shown["lastIndexedDataVersionId"] = dataset.indexed[-1]
-    return {"dataSource": shown, "_metaData": {}}
+    return shown
+
+
+@area.on("GET", V2 + "/{dataset_id}")
+async def get_v2(call: Call) -> Any:
+    return {"dataSource": older_shape(readable(call, call.params["dataset_id"])), "_metaData": {}}
 
 
 @area.on("POST", V2)
@@ -188,9 +172,25 @@ async def create_v2(call: Call) -> Any:
         display_type=display_type,
         provider=str(body.get("dataProviderType") or display_type),
         hidden=body.get("hidden") is True,
+        tags=_tags(body.get("tags") or "[]"),
+        type=str(body.get("dataSourceType") or ""),
+        cloud_id=str(body.get("cloudId") or "domo"),
     )
     call.state.datasets[dataset.id] = dataset
     return {"dataSource": {"dataSourceId": dataset.id}}
+
+
+def _tags(text: Any) -> list[str]:
+    """A text that holds JSON, as tags are shown; one that holds none is a tag itself."""
+    if not isinstance(text, str):
+        raise Refusal(400, "tags must be a text")
+    try:
+        tags = as_list(json.loads(text))
+    except ValueError:
+        tags = [text]
+    if tags is None or not all(isinstance(tag, str) and tag.strip() for tag in tags):
+        raise Refusal(400, "tags must hold a list of texts")
+    return list(dict.fromkeys(map(str, tags)))
 
 
 @area.on("PUT", ONE + "/properties")
@@ -243,6 +243,8 @@ async def switch_account(call: Call) -> Any:
     account = vault.find(call, call.number("account_id"))
     for dataset in [writable(call, str(each)) for each in dict.fromkeys(call.json_list())]:
         dataset.account_id = account.id
+        if (stream := stream_of(call, dataset)) is not None:
+            vault.sign_in_with(stream, account.id)
         touch(call, dataset)
     return DONE
 
@@ -279,16 +281,18 @@ async def bulk_delete(call: Call) -> Any:
 
 @area.on("POST", V3 + "/restore")
 async def restore(call: Call) -> Any:
+    """All or none; each of them goes to the user that is named for it."""
     given = objects_at(call.json_object(), "datasets")
     if not given:
         raise Refusal(400, "datasets is required")
+    if any(each.get("newOwnerId") is None for each in given):
+        raise Refusal(400, "newOwnerId is required")
     back: list[tuple[Dataset, str]] = []
     for each in given:
         dataset = manageable(call, str(each.get("datasetId")), deleted=True)
         if not dataset.deleted:
             raise Refusal(400, "Only a deleted dataset can be restored")
-        given_to = each.get("newOwnerId")
-        back.append((dataset, owner_of(dataset) if given_to is None else new_owner(call, given_to)))
+        back.append((dataset, new_owner(call, each["newOwnerId"])))
     for dataset, owner in back:
         dataset.deleted = False
         give(call, dataset, owner)

@@ -14,6 +14,7 @@ ONE = "/api/query/v1/data-control/{dataset_id}"
 GROUPS = ONE + "/filter-groups"
 GROUP = GROUPS + "/{filter_group_id}"
 V2 = "/api/query/v2/data-control/{dataset_id}"
+_OTHERS = ("secured", "external", "enabledColumn")
 
 
 def _dataset(call: Call) -> Dataset:
@@ -129,19 +130,18 @@ async def delete(call: Call) -> Any:
 
 
 def _flags(dataset: Dataset) -> dict[str, bool]:
-    return {"enabled": dataset.pdp_enabled, "secured": False, "external": False, "enabledColumn": False}
+    return {"enabled": dataset.pdp_enabled} | {name: name in dataset.pdp_flags for name in _OTHERS}
 
 
 @area.on("PUT", ONE)
 async def toggle(call: Call) -> Any:
-    """Of the four flags, all of which must be given, only `enabled` can be true."""
+    """All four flags must be given. Those other than `enabled` are kept, and change nothing here."""
     dataset = _dataset(call)
     body = call.json_object()
     flags = {key: body.get(key) for key in _flags(dataset)}
     if not all(isinstance(value, bool) for value in flags.values()):
         raise Refusal(400, f"{', '.join(flags)} must all be true or false")
-    if flags["secured"] or flags["external"] or flags["enabledColumn"]:
-        raise Refusal(400, "Policies other than of rows are not offered here")
+    dataset.pdp_flags = [name for name in _OTHERS if flags[name]]
     policies.switch(call.state, dataset, flags["enabled"] is True)
     return _flags(dataset)
 

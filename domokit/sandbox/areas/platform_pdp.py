@@ -29,10 +29,11 @@ def _ids(body: dict[str, Any], key: str) -> list[int]:
 
 
 def _fill(dataset: Dataset, policy: Policy, body: dict[str, Any]) -> Policy:
-    """The policy as the body has it; what the body leaves out stays. Not yet stored."""
-    name, kind = body.get("name", policy.name), body.get("type") or policy.type
+    """The policy as the body has it; what the body leaves out stays, but for the name. Not yet stored."""
+    name, kind = body.get("name"), body.get("type") or policy.type
     if not isinstance(name, str) or not name.strip():
         raise Refusal(400, "A policy needs a name")
+    # The documentation names the type open, but of the policy that is there by itself: there is no second one.
     if kind not in policies.TYPES or (kind == "open") != (policy.type == "open"):
         raise Refusal(400, f"A policy cannot be made of the type {kind!r}")
     filters = policies.checked(dataset, objects_at(body, "filters")) if "filters" in body else policy.filters

@@ -72,7 +72,7 @@ async def create(call: Call) -> Any:
     method = update_method(body.get("updateMethod"), "REPLACE")
     columns = columns_of(given.get("schema"))
     key = key_columns(columns, list_at(body, "keyColumnNames"))
-    dataset = new_dataset(call, given.get("name"), given.get("description"), given.get("schema"))
+    dataset = new_dataset(call, given.get("name"), given.get("description"), columns)
     stream = new_stream(call, dataset, method, key, {})
     return reply(_shown(call, stream), 201, {"Location": f"/v1/streams/{stream.id}"})
 

@@ -8,6 +8,7 @@ from .. import vault
 from ..model import Account
 from ..providers import PROVIDERS, Provider
 from ..wire import Area, Call, Refusal
+from .datasources import older_shape
 
 area = Area("product")
 
@@ -53,7 +54,7 @@ async def in_use(call: Call) -> Any:
     """Providers with their accounts; here `userId` is text."""
     mine = vault.visible(call.state, call.user)
     datasets = list(call.state.datasets.values())
-    loose = sum(dataset.account_id is None for dataset in datasets)
+    loose = sum(dataset.account_id is None and not dataset.deleted for dataset in datasets)
     rows: list[dict[str, Any]] = []
     for provider in PROVIDERS.values():
         accounts = [account for account in mine if account.provider == provider.key]
@@ -79,7 +80,7 @@ def _nested(call: Call, account: Account) -> dict[str, Any]:
         "dataProviderType": account.provider,
         "valid": account.valid,
         "dateOfExpiration": None,
-        "dataSourceCount": sum(d.account_id == account.id for d in call.state.datasets.values()),
+        "dataSourceCount": len(vault.powered(call.state, account)),
         "daysToExpiry": None,
         "expired": None,
     }
@@ -87,9 +88,8 @@ def _nested(call: Call, account: Account) -> dict[str, Any]:
 
 @area.on("GET", "/api/data/v2/datasources/account/{account_id}")
 async def datasets_of_account(call: Call) -> Any:
+    """`fields` chooses among those of the older shape; names that are none of them are left out."""
     account = vault.find(call, call.number("account_id"))
-    return [
-        {"dataSourceId": d.id, "dataSourceName": d.name, "responsibleUserId": str(d.owner_id)}
-        for d in list(call.state.datasets.values())
-        if d.account_id == account.id
-    ]
+    fields = call.query.get("fields", "dataSourceId,dataSourceName,responsibleUserId").split(",")
+    rows = [older_shape(dataset) for dataset in vault.powered(call.state, account)]
+    return [{key: value for key, value in row.items() if key in fields} for row in rows]

@@ -21,14 +21,14 @@ platform_area = Area("platform", scope="data")
 PATH = "/api/query/v1/execute"
 
 
-async def _found(call: Call) -> tuple[Dataset, sql.Result, int]:
+async def _found(call: Call, *, without_data: int = 416) -> tuple[Dataset, sql.Result, int]:
     """The dataset, what the statement of the request finds in it, and how many milliseconds that took."""
     dataset = readable(call, call.params["dataset_id"])
     statement = call.json_object().get("sql")
     if not isinstance(statement, str) or not statement.strip():
         raise Refusal(400, "sql is required; queries written as objects are not answered here")
     if not dataset.indexed:
-        raise Refusal(416, "The dataset has no data that can be queried")
+        raise Refusal(without_data, "The dataset has no data that can be queried")
     condition = policies.condition(call.state, dataset, call.user)
     warehouse = call.company.warehouse
 
@@ -88,5 +88,6 @@ async def export(call: Call) -> Any:
 
 @platform_area.on("POST", "/v1/datasets/query/execute/{dataset_id}", changes=False)
 async def platform_execute(call: Call) -> Any:
-    dataset, result, took = await _found(call)
+    """Other than for the product, no status of its own is documented for a dataset without data."""
+    dataset, result, took = await _found(call, without_data=400)
     return _answer(dataset, result, platform=True, took=took)

@@ -79,7 +79,6 @@ def _descending(body: dict[str, Any]) -> bool:
 def _hit(call: Call, account: Account) -> dict[str, Any]:
     owner = call.state.users.get(account.user_id)
     name = owner.display_name if owner else ""
-    datasets = sum(dataset.account_id == account.id for dataset in call.state.datasets.values())
     return {
         "entityType": "account",
         "databaseId": str(account.id),
@@ -90,7 +89,7 @@ def _hit(call: Call, account: Account) -> dict[str, Any]:
         "createDate": account.created,
         "lastModified": account.modified,
         "valid": account.valid,
-        "datasetCount": datasets,
+        "datasetCount": len(vault.powered(call.state, account)),
         "ownedById": str(account.user_id),
         "ownedByName": name,
         "ownerNamePrimary": name,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from hashlib import sha256
 from typing import Any
 
-from .. import loading
+from .. import loading, vault
 from ..dataset_access import columns_of, readable, set_columns
 from ..executions import (
     begin,
@@ -129,6 +130,35 @@ def _take_details(stream: Stream, body: dict[str, Any]) -> None:
         raise Refusal(400, f"Unknown scheduleState {state}")
 
 
+def _is_connector(body: dict[str, Any]) -> bool:
+    return (as_object(body.get("transport")) or {}).get("type") == "CONNECTOR"
+
+
+def _columns(body: dict[str, Any], before: list[dict[str, str]]) -> list[dict[str, str]]:
+    """A connector may leave them out: its first run finds them."""
+    schema = as_object(body.get("schemaDefinition")) or {}
+    return before if _is_connector(body) and not schema.get("columns") else columns_of(schema)
+
+
+def _accounts(call: Call, body: dict[str, Any], before: Collection[int] = ()) -> list[int]:
+    """Those that the stream signs in with; the caller must be able to use any that are new."""
+    wanted = vault.accounts_of(body)
+    try:
+        for account_id in set(wanted).difference(before):
+            vault.find(call, account_id)
+    except Refusal as refusal:
+        raise Refusal(400 if refusal.status == 404 else refusal.status, refusal.message) from None
+    return wanted
+
+
+def _feed(stream: Stream, dataset: Dataset, accounts: list[int]) -> None:
+    """What the dataset shows of its stream."""
+    details = DEFAULTS | stream.details
+    dataset.takes_data = not _is_connector(details)
+    dataset.provider = str((as_object(details["dataProvider"]) or {}).get("key") or "api")
+    dataset.account_id = accounts[0] if accounts else None
+
+
 @area.on("GET", PATH)
 async def list_streams(call: Call) -> Any:
     found = visible_streams(call)[call.page(limit=50, most=500)]
@@ -162,11 +192,13 @@ async def create(call: Call) -> Any:
     body = call.json_object()
     source = as_object(body.get("dataSource")) or {}
     method = update_method(body.get("updateMethod"), "REPLACE")
-    columns = columns_of(body.get("schemaDefinition"))
+    columns, accounts = _columns(body, []), _accounts(call, body)
     key = key_columns(columns, list_at(body, "keyColumnNames"))
-    dataset = new_dataset(call, source.get("name"), source.get("description"), body.get("schemaDefinition"))
+    dataset = new_dataset(call, source.get("name"), source.get("description"), columns)
     stream = new_stream(call, dataset, method, key, {})
     _take_details(stream, body)
+    _feed(stream, dataset, accounts)
+    dataset.display_type = dataset.provider
     return reply(_shown(call, stream, whole=True), 201)
 
 
@@ -180,10 +212,12 @@ async def update(call: Call) -> Any:
     """The whole object, as fields=all gave it: what is left out is reset."""
     stream, dataset = held(call, to_write=True)
     body = call.json_object()
+    columns = _columns(body, dataset.columns) if body.get("schemaDefinition") else dataset.columns
+    accounts = _accounts(call, body, vault.accounts_of(stream.details))
     stream.update_method = update_method(body.get("updateMethod"), "REPLACE")
-    columns = columns_of(body["schemaDefinition"]) if body.get("schemaDefinition") else dataset.columns
     stream.key_columns = key_columns(columns, list_at(body, "keyColumnNames"))
     _take_details(stream, body)
+    _feed(stream, dataset, accounts)
     set_columns(call, dataset, columns)
     stream.modified = call.now()
     return _shown(call, stream, whole=True)
