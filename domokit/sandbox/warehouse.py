@@ -115,13 +115,20 @@ class Warehouse:
         else:
             self._home("versions", version.id)
 
-    def merge(self, upload: Upload, version: DataVersion, older: Sequence[DataVersion], key: Sequence[str]) -> int:
-        """Write a version that has the rows of `older`, but for those whose key an upload has, and the upload's own.
+    def merge(
+        self,
+        source: Upload | DataVersion,
+        version: DataVersion,
+        older: Sequence[DataVersion],
+        key: Sequence[str],
+    ) -> int:
+        """Write a version that has the rows of `older`, but for those whose key `source` has, and those of `source`.
 
         Of rows with the same key the last one counts, and NULL equals NULL. Returns how many rows there are.
         """
         target = self._home("versions", version.id) / "000000001.parquet"
-        parts = sorted(self._path("uploads", upload.id).glob("*.parquet"))
+        home = self._path("uploads" if isinstance(source, Upload) else "versions", source.id)
+        parts = sorted(home.glob("*.parquet"))
         columns = version.columns
         new = _select(parts, columns, columns) if parts else _nothing(columns)
         cells = ", ".join(f"{quoted(column['name'])} AS c{place}" for place, column in enumerate(columns))
@@ -141,7 +148,8 @@ class Warehouse:
             merged = f"SELECT {chosen} FROM ({both}) ORDER BY turn, place"
             _run(connection, f"COPY ({merged}) TO {_text(target)} (FORMAT parquet)")
             rows = _run(connection, f"SELECT count(*) FROM read_parquet({_text(target)})").fetchone()
-        self.discard(upload)
+        if isinstance(source, Upload):
+            self.discard(source)
         assert rows is not None
         return int(rows[0])
 

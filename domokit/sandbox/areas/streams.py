@@ -10,16 +10,19 @@ from .. import loading
 from ..dataset_access import columns_of, readable, set_columns
 from ..executions import (
     begin,
+    commit_upload,
     end,
     execution_of,
     executions_of,
     held,
+    is_running,
     key_columns,
     new_dataset,
     new_stream,
     searched,
     stop,
     update_method,
+    upload_of,
     visible_streams,
 )
 from ..model import Dataset, Execution, Stream
@@ -269,16 +272,23 @@ async def abort_current(call: Call) -> None:
 async def commit(call: Call) -> Any:
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream, is_open=True)
+    tag = call.query.get("restateDataTag") or call.query.get("dataTag")
+    if tag and (own := call.state.uploads.get(execution.upload_id or 0)) is not None:
+        own.tag = tag
     await end(call, execution, dataset)
     return _execution(execution)
 
 
 @area.on("POST", EXECUTION + "/index")
 async def index(call: Call) -> Any:
+    """Where uploads were committed, it commits the execution."""
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream)
-    loading.request_index(call, dataset)
-    return _execution(execution)
+    if is_running(execution) and execution.versions:
+        request = await end(call, execution, dataset)
+    else:
+        request = loading.request_index(call, dataset)
+    return {"requestKey": request.id, "requested": True, "requestedOn": request.requested, "dataTag": None}
 
 
 @area.on("POST", EXECUTION + "/multi-part")
@@ -322,26 +332,26 @@ async def upload_start(call: Call) -> Any:
 async def upload_part(call: Call) -> Any:
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream, is_open=True)
-    upload = loading.open_upload(call, dataset, call.number("upload_id"))
+    upload = upload_of(call, dataset, execution, call.number("upload_id"))
     await loading.put_part(call, dataset, upload, call.number("part_id"))
     return _place(stream, dataset, execution, upload.id) | {"uploadMessage": "ok", "uploadStatus": "ok"}
 
 
 @area.on("PUT", UPLOAD + "/commit")
 async def upload_commit(call: Call) -> Any:
-    """The method and the partition are in the query, other than for an upload of the dataset. The index comes later."""
+    """The method and the partition are in the query, other than for an upload of the dataset.
+
+    More uploads may follow; their rows become visible with the commit of the execution.
+    """
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream, is_open=True)
-    upload = loading.open_upload(call, dataset, call.number("upload_id"))
+    upload = upload_of(call, dataset, execution, call.number("upload_id"))
     if call.query.get("updateMethod") is None:
         raise Refusal(400, "updateMethod is required")
     upload.tag = call.query.get("dataTag") or upload.tag
     method = update_method(call.query.get("updateMethod"), "REPLACE")
-    version, request = await loading.commit(call, dataset, upload, action=method)
-    assert request is not None
-    loading.finish(call, execution, request, version)
-    execution.phase = "IMPORT"  # more may follow, until the execution itself is indexed
-    size = {"rowCount": version.rows, "partCount": len(upload.parts)}
+    await commit_upload(call, execution, dataset, upload, method)
+    size = {"rowCount": sum(rows for rows, _ in upload.parts.values()), "partCount": len(upload.parts)}
     place = _place(stream, dataset, execution, upload.id)
     return place | {"status": "success", "dataTag": upload.tag, "size": size}
 
@@ -350,6 +360,6 @@ async def upload_commit(call: Call) -> Any:
 async def upload_abort(call: Call) -> Any:
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream, is_open=True)
-    upload = loading.open_upload(call, dataset, call.number("upload_id"))
+    upload = upload_of(call, dataset, execution, call.number("upload_id"))
     await loading.abort(call, upload)
     return _place(stream, dataset, execution, upload.id) | {"status": "aborted"}

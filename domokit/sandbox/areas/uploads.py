@@ -270,7 +270,7 @@ async def export_version(call: Call) -> Any:
     """One version, or the latest; NULL is spelled \\N here."""
     dataset = readable(call, call.params["dataset_id"])
     wanted = call.params["data_version_id"]
-    found = _versions(call, dataset)
+    found = [each for each in _versions(call, dataset) if each.status == "success"]
     chosen = [each for each in found if str(each.id) == wanted] or (found[-1:] if wanted == "latest" else [])
     if not chosen:
         raise Refusal(404, f"No data version {wanted}")
@@ -347,7 +347,7 @@ async def delete_partition_data(call: Call) -> None:
 async def delete_partition_tag(call: Call) -> None:
     """Stage 2 of 3: the name is gone; stage 3 is the index."""
     dataset, tag = _dataset(call), call.params["partition"]
-    named = [each for each in _versions(call, dataset) if each.tag == tag]
+    named = [each for each in _versions(call, dataset) if each.tag == tag and each.status == "success"]
     if not named:
         raise Refusal(404, f"No partition {tag}")
     for each in named:
