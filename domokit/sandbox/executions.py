@@ -38,7 +38,7 @@ def update_method(value: Any, default: str) -> str:
     """As Domo knows them; 400 for a word that it does not know."""
     if value in (None, ""):
         return default
-    if value not in loading.ACTIONS:
+    if value not in loading.METHODS:
         raise Refusal(400, f"Unknown updateMethod {value}")
     return str(value)
 

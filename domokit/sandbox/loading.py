@@ -16,14 +16,21 @@ from .wire import Call, Refusal
 
 GAPS = "Too many non-consecutive part ids. Make consecutive or upload multiple data versions"
 ACTIONS = ("REPLACE", "APPEND", "UPSERT")
-MERGED = ("UPSERT",)  # those that look at the rows that are there
+METHODS = (*ACTIONS, "DELETE")  # of streams
+MERGED = ("UPSERT", "DELETE")  # those that look at the rows that are there
 
 
 def start(
-    call: Call, dataset: Dataset, *, action: str | None = None, tag: str | None = None, append_id: str | None = None
+    call: Call,
+    dataset: Dataset,
+    *,
+    action: str | None = None,
+    tag: str | None = None,
+    append_id: str | None = None,
+    recorded: int | None = None,
 ) -> Upload:
     """Open an upload. action: if it is known already; the commit may say it, too."""
-    upload = Upload(call.state.next_id("uploads"), dataset.id, call.now(), action, tag, append_id)
+    upload = Upload(call.state.next_id("uploads"), dataset.id, call.now(), action, tag, append_id, recorded=recorded)
     call.state.uploads[upload.id] = upload
     return upload
 
@@ -65,9 +72,18 @@ async def put_part(call: Call, dataset: Dataset, upload: Upload, part: int) -> N
 
 
 async def commit(
-    call: Call, dataset: Dataset, upload: Upload, *, action: str, index: bool = True
+    call: Call,
+    dataset: Dataset,
+    upload: Upload,
+    *,
+    action: str,
+    index: bool = True,
+    repaired: DataVersion | None = None,
 ) -> tuple[DataVersion, IndexRequest | None]:
-    """Make the parts one data version, and have it indexed if that is asked for. 400 for gaps, and without a key."""
+    """Make the parts one data version, and have it indexed if that is asked for. 400 for gaps, and without a key.
+
+    repaired:  the one in whose place it comes; then the action does not count.
+    """
     version = _version(call, dataset, upload, action)
     state, warehouse = call.state, call.company.warehouse
     with _committing(upload):
@@ -79,7 +95,11 @@ async def commit(
             await to_thread.run_sync(warehouse.publish, upload, version)
             gone = _replaced(version, _known(state.data_versions, dataset.versions))
     state.data_versions[version.id] = version
-    dataset.versions = [*_without(dataset.versions, gone), version.id]
+    if repaired is None:
+        dataset.versions = [*_without(dataset.versions, gone), version.id]
+    else:
+        version.tag = repaired.tag
+        dataset.versions = [version.id if number == repaired.id else number for number in dataset.versions]
     upload.version_id = version.id
     request = request_index(call, dataset) if index else None
     return version, request
@@ -168,7 +188,7 @@ def _version(call: Call, dataset: Dataset, upload: Upload, action: str) -> DataV
         columns=list(dataset.columns),
         rows=sum(rows for rows, _ in upload.parts.values()),
         bytes=sum(size for _, size in upload.parts.values()),
-        recorded=now,
+        recorded=now if upload.recorded is None else upload.recorded,
         completed=now,
         action=action,
         tag=upload.tag,
@@ -176,13 +196,20 @@ def _version(call: Call, dataset: Dataset, upload: Upload, action: str) -> DataV
 
 
 async def at_once(
-    call: Call, dataset: Dataset, action: str, tag: str | None = None, *, index: bool = True
+    call: Call,
+    dataset: Dataset,
+    action: str,
+    tag: str | None = None,
+    *,
+    index: bool = True,
+    recorded: int | None = None,
+    repaired: DataVersion | None = None,
 ) -> tuple[Upload, DataVersion, IndexRequest | None]:
     """An upload of one part, the body of the request, and its commit; nothing stays open of one that is refused."""
-    upload = start(call, dataset, action=action, tag=tag)
+    upload = start(call, dataset, action=action, tag=tag, recorded=recorded)
     try:
         await put_part(call, dataset, upload, 1)
-        version, request = await commit(call, dataset, upload, action=action, index=index)
+        version, request = await commit(call, dataset, upload, action=action, index=index, repaired=repaired)
     except BaseException:
         with CancelScope(shield=True):
             await abort(call, upload)
@@ -195,7 +222,7 @@ def _key(call: Call, dataset: Dataset) -> list[str]:
     key = stream.key_columns if stream is not None else []
     names = {column["name"] for column in dataset.columns}
     if not key or not names.issuperset(key):
-        raise Refusal(400, "Upsert needs key columns")
+        raise Refusal(400, "Upsert and delete need key columns")
     return key
 
 

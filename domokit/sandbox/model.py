@@ -192,7 +192,10 @@ class DataVersion:
 
 @dataclass(slots=True)
 class Upload:
-    """Parts on their way in. `parts` has [rows, bytes] by part number; `state` is open, committed or aborted."""
+    """Parts on their way in. `parts` has [rows, bytes] by part number; `state` is open, committed or aborted.
+
+    recorded:  when the rows were recorded, if that was said.
+    """
 
     id: int
     dataset_id: str
@@ -205,6 +208,7 @@ class Upload:
     stream_id: int | None = None
     execution_id: int | None = None
     version_id: int | None = None
+    recorded: int | None = None
 
 
 @dataclass(slots=True)

@@ -124,7 +124,8 @@ class Warehouse:
     ) -> int:
         """Write a version that has the rows of `older`, but for those whose key `source` has, and those of `source`.
 
-        Of rows with the same key the last one counts, and NULL equals NULL. Returns how many rows there are.
+        Of rows with the same key the last one counts, and NULL equals NULL. One that deletes has none of `source`.
+        Returns how many rows there are.
         """
         target = self._home("versions", version.id) / "000000001.parquet"
         home = self._path("uploads" if isinstance(source, Upload) else "versions", source.id)
@@ -143,7 +144,9 @@ class Warehouse:
             _run(connection, f"CREATE TEMP TABLE old AS {self._union(older, columns)}")
             is_old = f"NOT EXISTS (SELECT 1 FROM fresh WHERE {same})"
             kept = f"SELECT 0 AS turn, rowid AS place, {cells} FROM old WHERE {is_old}"
-            both = f"{kept} UNION ALL SELECT 1 AS turn, place, {cells} FROM fresh"
+            both = kept
+            if version.action != "DELETE":
+                both += f" UNION ALL SELECT 1 AS turn, place, {cells} FROM fresh"
             chosen = ", ".join(f"c{place}" for place in range(len(columns)))
             merged = f"SELECT {chosen} FROM ({both}) ORDER BY turn, place"
             _run(connection, f"COPY ({merged}) TO {_text(target)} (FORMAT parquet)")

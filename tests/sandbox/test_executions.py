@@ -251,3 +251,31 @@ async def test_an_upload_of_another_execution_is_not_found():
         assert (await admin.put(f"{stopped}/abort")).status_code == 200
         assert (await platform.put(f"/v1{second.removeprefix('/api/data/v1')}/commit")).status_code == 200
         assert sb.dataset_rows(dataset_id) == [("b", 2)]
+
+
+async def test_rows_are_deleted_by_their_key():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        home, dataset_id = await fed(admin, updateMethod="DELETE", keyColumnNames=["k"])
+        here = await started(admin, home)
+        await uploaded(admin, here, "a,1\na,2\nb,3\n,4\nc,5\n", "REPLACE")
+        await uploaded(admin, here, "c,\nx,9\n", "DELETE")
+        await ended(admin, here)
+        assert sb.dataset_rows(dataset_id) == [("a", 1), ("a", 2), ("b", 3), (None, 4)]
+        here = await started(admin, home)
+        await admin.put(f"{here}/part/1", content=b"a,7\n,\n", headers=CSV)
+        await ended(admin, here)
+        assert sb.dataset_rows(dataset_id) == [("b", 3)]
+        await ended(admin, await started(admin, home))
+        assert sb.dataset_rows(dataset_id) == [("b", 3)]
+
+
+async def test_what_merges_needs_a_key():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        home, _ = await fed(admin)
+        here = await started(admin, home)
+        upload = await sent(admin, here, "a,1\n")
+        for method in ("UPSERT", "DELETE", "REPAIR", "delete", ""):
+            assert (await admin.put(f"{upload}/commit", params={"updateMethod": method})).status_code == 400
+        assert (await admin.put(f"{upload}/commit", params={"updateMethod": "APPEND"})).status_code == 200

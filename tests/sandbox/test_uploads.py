@@ -200,6 +200,94 @@ async def test_versions_and_their_export():
         assert 'filename="Up.csv"' in export.headers["content-disposition"]
 
 
+async def at_once(admin: httpx.AsyncClient, dataset_id: str, text: str, **query: Any) -> httpx.Response:
+    return await admin.post(f"{V3}/{dataset_id}/dataversions", content=text.encode(), params=query, headers=CSV)
+
+
+async def test_a_version_is_repaired_by_other_rows():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        await load(admin, dataset_id, "a,1\n", "APPEND", dataTag="p")
+        await load(admin, dataset_id, "b,1\n", "APPEND")
+        first, second = sb.state.datasets[dataset_id].versions
+        answer = await at_once(admin, dataset_id, "a,2\na,3\n", repairDataVersionId=first, repairAction="any")
+        assert answer.status_code == 200
+        assert sb.state.datasets[dataset_id].versions == [int(answer.json()), second]
+        assert sb.dataset_rows(dataset_id) == [("a", 2), ("a", 3), ("b", 1)]
+        assert [one["partitionId"] for one in (await admin.get(f"{V3}/{dataset_id}/partitions")).json()] == ["p"]
+        await at_once(admin, dataset_id, "b,2\n", repairDataVersionId=second, index="false")
+        assert len(sb.dataset_rows(dataset_id)) == 3
+        assert sb.dataset_rows(dataset_id)[-1] == ("b", 1)
+        await admin.post(f"{V3}/{dataset_id}/indexes", json={"dataIds": []})
+        assert sb.dataset_rows(dataset_id)[-1] == ("b", 2)
+        foreign = next(iter(sb.state.data_versions))
+        for unknown in (999_999, foreign, "one"):
+            assert (await at_once(admin, dataset_id, "x,1\n", repairDataVersionId=unknown)).status_code == 404
+        assert len(sb.dataset_rows(dataset_id)) == 3
+
+
+async def test_what_an_upload_brought_is_repaired():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        upload = (await load(admin, dataset_id, "a,1\n"))["uploadId"]
+        await load(admin, dataset_id, "b,1\n", "APPEND")
+        path = f"{V3}/{dataset_id}/uploads/stream"
+
+        async def repair(**query: Any) -> int:
+            return (await admin.post(path, content=b"a,2\n", params=query, headers=CSV)).status_code
+
+        assert await repair(action="REPAIR", repairUploadId=upload) == 200
+        assert sb.dataset_rows(dataset_id) == [("a", 2), ("b", 1)]
+        assert await repair(repairUploadId=999) == 404
+        # Without a word on which load is meant.
+        assert await repair(action="REPAIR") == 400
+        assert (await admin.post(f"{V3}/{dataset_id}/uploads", json={"action": "REPAIR"})).status_code == 400
+        here = await begun(admin, dataset_id)
+        assert (await admin.put(f"{here}/commit", json={"action": "REPAIR", "repair": {}})).status_code == 400
+        assert sb.dataset_rows(dataset_id) == [("a", 2), ("b", 1)]
+
+
+@pytest.mark.parametrize("word", ["dataunchanged", "norows"])
+async def test_a_load_that_brings_nothing_leaves_the_rows_alone(word: str):
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        await load(admin, dataset_id, "a,1\n", "APPEND", dataTag="p")
+        assert sb.dataset_rows(dataset_id) == [("a", 1)]
+        loaded = sb.state.datasets[dataset_id].data_current
+        sb.clock.advance(3600)
+        answer = await at_once(admin, dataset_id, "", **{word: "true"}, dataTag="p")
+        listed = (await admin.get(f"{V2}/{dataset_id}/dataversions")).json()
+        assert [(one["dataId"], one["numRows"]) for one in listed][-1] == (int(answer.json()), 0)
+        assert sb.dataset_rows(dataset_id) == [("a", 1)]
+        current = sb.state.datasets[dataset_id].data_current
+        assert loaded is not None
+        assert current is not None
+        assert current >= loaded + 3_600_000
+        await at_once(admin, dataset_id, "", **{word: "false"})
+        assert sb.dataset_rows(dataset_id) == []
+
+
+async def test_when_rows_were_recorded_may_be_said():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        assert (await at_once(admin, dataset_id, "a,1\n", recordedDate="soon")).status_code == 400
+        await at_once(admin, dataset_id, "a,1\n", recordedDate="2024-03-20T02:00:00Z", append="latest")
+        await at_once(admin, dataset_id, "", recordedDate="1710900060000", norows="true")
+        query = {"action": "APPEND", "recordedDate": "1710900120000"}
+        await admin.post(f"{V3}/{dataset_id}/uploads/stream", content=b"a,1\n", params=query, headers=CSV)
+        await load(admin, dataset_id, "a,1\n", "APPEND", recordedDate=1710900180000)
+        begun_with = await admin.post(f"{V3}/{dataset_id}/uploads", json={"recordedDate": 1710900240000})
+        upload = f"{V3}/{dataset_id}/uploads/{begun_with.json()['uploadId']}"
+        await admin.put(f"{upload}/commit", json={"action": "APPEND", "index": True})
+        listed = (await admin.get(f"{V3}/{dataset_id}/dataversions/details")).json()
+        assert [one["datetimeRecorded"] for one in listed] == [1710900000000 + 60_000 * n for n in range(5)]
+        assert min(one["datetimeUploadCompleted"] for one in listed) > 1710900240000
+
+
 async def test_the_plain_import_takes_misspelt_methods_for_replace():
     sb = Sandbox()
     async with by_token(sb) as admin, await bearer(sb) as client:

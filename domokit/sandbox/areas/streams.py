@@ -346,7 +346,7 @@ async def upload_commit(call: Call) -> Any:
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream, is_open=True)
     upload = upload_of(call, dataset, execution, call.number("upload_id"))
-    if call.query.get("updateMethod") is None:
+    if not call.query.get("updateMethod"):
         raise Refusal(400, "updateMethod is required")
     upload.tag = call.query.get("dataTag") or upload.tag
     method = update_method(call.query.get("updateMethod"), "REPLACE")

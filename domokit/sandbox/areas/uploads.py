@@ -32,6 +32,8 @@ def _started(upload: Upload) -> dict[str, Any]:
 
 
 def _action(value: Any) -> str:
+    if value == "REPAIR":
+        raise Refusal(400, "REPAIR is taken with repairDataVersionId or repairUploadId, by calls that load at once")
     if value not in loading.ACTIONS:
         raise Refusal(400, f"Unknown action {value}")
     return str(value)
@@ -80,6 +82,7 @@ async def start(call: Call) -> Any:
             action=None if action is None else _action(action),
             tag=None if tag is None else str(tag),
             append_id=body.get("appendId"),
+            recorded=_ms("recordedDate", body.get("recordedDate")),
         )
     )
 
@@ -101,6 +104,8 @@ async def commit(call: Call) -> Any:
     action = _action(body.get("action") or upload.action or "REPLACE")
     if tag := body.get("restateDataTag") or body.get("dataTag"):
         upload.tag = str(tag)
+    if (recorded := _ms("recordedDate", body.get("recordedDate"))) is not None:
+        upload.recorded = recorded
     index = str(body.get("index", False)).lower() == "true"
     version, request = await loading.commit(call, dataset, upload, action=action, index=index)
     return _committed(upload, version, request)
@@ -114,24 +119,58 @@ async def abort(call: Call) -> Any:
     return {"dataSourceId": dataset.id, "uploadId": upload.id, "status": "aborted"}
 
 
-async def _at_once(call: Call, action: str, tag: str | None) -> tuple[Upload, DataVersion, IndexRequest | None]:
-    """Start, one part and commit in one request."""
-    return await loading.at_once(call, _dataset(call), action, tag, index=call.flag("index", True))
+async def _at_once(
+    call: Call, dataset: Dataset, action: str, repaired: DataVersion | None
+) -> tuple[Upload, DataVersion, IndexRequest | None]:
+    """Start, one part and commit in one request. The words of `repairAction` are not documented: it is passed over."""
+    return await loading.at_once(
+        call,
+        dataset,
+        "REPAIR" if repaired is not None else action,
+        call.query.get("restateDataTag") or call.query.get("dataTag"),
+        index=call.flag("index", True),
+        recorded=_ms("recordedDate", call.query.get("recordedDate")),
+        repaired=repaired,
+    )
+
+
+def _repaired(call: Call, dataset: Dataset, wanted: object) -> DataVersion:
+    found = [each for each in _stored(call, dataset) if str(each.id) == str(wanted)]
+    if not found:
+        raise Refusal(404, f"No data version {wanted} to repair")
+    return found[0]
 
 
 @area.on("POST", V3 + "/uploads/stream")
 async def stream(call: Call) -> Any:
-    tag = call.query.get("restateDataTag") or call.query.get("dataTag")
-    upload, _, _ = await _at_once(call, _action(call.query.get("action", "REPLACE")), tag)
+    """With `repairUploadId` it repairs what that upload brought."""
+    dataset, number = _dataset(call), call.query.get("repairUploadId")
+    action = call.query.get("action") or ("REPLACE" if number is None else "REPAIR")
+    if action != "REPAIR" or number is None:
+        upload, _, _ = await _at_once(call, dataset, _action(action), None)
+        return _started(upload)
+    known = [each for each in call.state.uploads.values() if str(each.id) == number and each.dataset_id == dataset.id]
+    if not known:
+        raise Refusal(404, f"No upload {number}")
+    upload, _, _ = await _at_once(call, dataset, action, _repaired(call, dataset, known[0].version_id))
     return _started(upload)
 
 
 @area.on("POST", V3 + "/dataversions")
 async def create_version(call: Call) -> Any:
     """Appends where `append` is anything but none."""
-    tag = call.query.get("restateDataTag") or call.query.get("dataTag")
-    adds = tag is not None or call.query.get("append", "none").lower() not in ("none", "false")
-    _, version, _ = await _at_once(call, "APPEND" if adds else "REPLACE", tag)
+    dataset, repaired = _dataset(call), call.query.get("repairDataVersionId")
+    if call.flag("dataunchanged") or call.flag("norows"):  # it is noted that a load brought nothing, and that is all
+        upload = loading.start(call, dataset, recorded=_ms("recordedDate", call.query.get("recordedDate")))
+        version, _ = await loading.commit(call, dataset, upload, action="APPEND", index=call.flag("index", True))
+        return str(version.id)
+    adds = call.query.get("append", "none").lower() not in ("none", "false")
+    _, version, _ = await _at_once(
+        call,
+        dataset,
+        "APPEND" if adds else "REPLACE",
+        None if repaired is None else _repaired(call, dataset, repaired),
+    )
     return str(version.id)
 
 
@@ -180,11 +219,16 @@ def _versions(call: Call, dataset: Dataset) -> list[DataVersion]:
     return [each for each in call.state.data_versions.values() if each.dataset_id == dataset.id]
 
 
-def _ms(call: Call, name: str) -> int | None:
-    """A time of the query, as a number of milliseconds or in ISO's form."""
-    text = call.query.get(name)
-    if not text:
+def _stored(call: Call, dataset: Dataset) -> list[DataVersion]:
+    """Without those of executions that are not committed."""
+    return [each for each in _versions(call, dataset) if each.status == "success"]
+
+
+def _ms(name: str, value: Any) -> int | None:
+    """A time, as a number of milliseconds or in ISO's form."""
+    if value in (None, ""):
         return None
+    text = str(value)
     try:
         moment = None if text.isdecimal() else datetime.fromisoformat(text)
     except ValueError:
@@ -228,7 +272,7 @@ async def versions_details(call: Call) -> Any:
         found = [each for each in found if str(each.id) in ids.split(",")]
     if statuses := call.query.get("statuses"):
         found = [each for each in found if each.status.upper() in statuses.upper().split(",")]
-    since, until = (_ms(call, name) for name in ("startRecordedTime", "endRecordedTime"))
+    since, until = (_ms(name, call.query.get(name)) for name in ("startRecordedTime", "endRecordedTime"))
     found = [each for each in found if (since or 0) <= each.recorded and (until is None or each.recorded <= until)]
     if (limit := call.query.get("limit", "-1")) != "-1":
         found = found[page_of(call.query.get("offset"), limit, limit=100, most=100_000)]
@@ -241,7 +285,7 @@ async def versions_details(call: Call) -> Any:
             "statusMessage": "",
             "datetimeRecorded": each.recorded,
             "datetimeUploadCompleted": each.completed,
-            "runDurationSeconds": (each.completed - each.recorded) // 1000,
+            "runDurationSeconds": max(0, each.completed - each.recorded) // 1000,
             "sizeBytes": each.bytes,
             "rowCount": each.rows,
         }
@@ -270,7 +314,7 @@ async def export_version(call: Call) -> Any:
     """One version, or the latest; NULL is spelled \\N here."""
     dataset = readable(call, call.params["dataset_id"])
     wanted = call.params["data_version_id"]
-    found = [each for each in _versions(call, dataset) if each.status == "success"]
+    found = _stored(call, dataset)
     chosen = [each for each in found if str(each.id) == wanted] or (found[-1:] if wanted == "latest" else [])
     if not chosen:
         raise Refusal(404, f"No data version {wanted}")
@@ -347,7 +391,7 @@ async def delete_partition_data(call: Call) -> None:
 async def delete_partition_tag(call: Call) -> None:
     """Stage 2 of 3: the name is gone; stage 3 is the index."""
     dataset, tag = _dataset(call), call.params["partition"]
-    named = [each for each in _versions(call, dataset) if each.tag == tag and each.status == "success"]
+    named = [each for each in _stored(call, dataset) if each.tag == tag]
     if not named:
         raise Refusal(404, f"No partition {tag}")
     for each in named:
