@@ -265,8 +265,9 @@ def settle(company: Company) -> None:
         request.done = True
         dataset = state.datasets.get(request.dataset_id)
         if dataset is not None:
-            dataset.indexed = [number for number in request.versions if number in state.data_versions]
-            dataset.rows = sum(state.data_versions[number].rows for number in dataset.indexed)
+            found = [each for each in _known(state.data_versions, request.versions) if each.status != "deleted"]
+            dataset.indexed = [each.id for each in found]
+            dataset.rows = sum(each.rows for each in found)
             dataset.data_current = dataset.modified = max(request.requested, request.due)
             _forget_unused(company, dataset)
         for execution in state.executions.values():
@@ -286,5 +287,7 @@ def _forget_unused(company: Company, dataset: Dataset) -> None:
         for version in company.state.data_versions.values()
         if version.dataset_id == dataset.id and version.id not in used and version.status != "processing"
     ]
-    for version in sorted(unused, key=lambda version: version.id)[:-_KEPT]:
-        company.warehouse.drop_version(version)
+    kept = sorted(each.id for each in unused if each.status != "deleted")[-_KEPT:]
+    for version in unused:
+        if version.id not in kept:
+            company.warehouse.drop_version(version)

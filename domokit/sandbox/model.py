@@ -174,7 +174,8 @@ class Dataset:
 class DataVersion:
     """The rows of one load; `columns` as they were then, `tag` the partition if any.
 
-    status:  processing while its execution is not committed, then success.
+    status:  processing while its execution is not committed, then success; deleted if it can be queried until the next
+             index.
     """
 
     id: int

@@ -288,6 +288,37 @@ async def test_when_rows_were_recorded_may_be_said():
         assert min(one["datetimeUploadCompleted"] for one in listed) > 1710900240000
 
 
+@pytest.mark.parametrize("index", ["true", "false"])
+async def test_deleted_versions_can_be_queried_until_the_next_index(index: str):
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        for text in ("a,1\n", "b,2\n"):
+            await load(admin, dataset_id, text, "APPEND")
+        await load(admin, dataset_id, "c,3\n", "APPEND", index=False)
+        first, second, unindexed = sb.state.datasets[dataset_id].versions
+        sb.indexing_seconds = 60
+
+        async def delete(*ids: int) -> httpx.Response:
+            query = {"index": index}
+            return await admin.request("DELETE", f"{V2}/{dataset_id}/dataversions", json=ids, params=query)
+
+        assert (await delete(first, unindexed)).status_code == 200
+        assert sb.state.datasets[dataset_id].versions == [second]
+        assert [one["dataId"] for one in (await admin.get(f"{V2}/{dataset_id}/dataversions")).json()] == [second]
+        details = (await admin.get(f"{V3}/{dataset_id}/dataversions/details")).json()
+        assert [one["dataVersionId"] for one in details] == [second]
+        assert (await admin.get(f"{V2}/{dataset_id}/dataversions/{first}")).status_code == 404
+        assert (await delete(first)).status_code == 400
+        assert sb.dataset_rows(dataset_id) == [("a", 1), ("b", 2)]
+        assert len(sb.state.index_requests) == (3 if index == "true" else 2)
+        await admin.post(f"{V3}/{dataset_id}/indexes", json={"dataIds": []})
+        sb.clock.advance(61)
+        assert sb.dataset_rows(dataset_id) == [("b", 2)]
+    kept = {one.name for one in (sb.warehouse.folder / "versions").iterdir()}
+    assert kept == {str(second)}
+
+
 async def test_the_plain_import_takes_misspelt_methods_for_replace():
     sb = Sandbox()
     async with by_token(sb) as admin, await bearer(sb) as client:

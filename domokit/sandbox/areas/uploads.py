@@ -216,7 +216,8 @@ async def index_status(call: Call) -> Any:
 
 
 def _versions(call: Call, dataset: Dataset) -> list[DataVersion]:
-    return [each for each in call.state.data_versions.values() if each.dataset_id == dataset.id]
+    known = call.state.data_versions.values()
+    return [each for each in known if each.dataset_id == dataset.id and each.status != "deleted"]
 
 
 def _stored(call: Call, dataset: Dataset) -> list[DataVersion]:
@@ -295,15 +296,18 @@ async def versions_details(call: Call) -> Any:
 
 @area.on("DELETE", V2 + "/dataversions")
 async def delete_versions(call: Call) -> None:
+    """They leave the list at once, and what can be queried with the next index, which may be asked for with it."""
     dataset = _dataset(call)
     ids = {str(each) for each in call.json_list()}
     known = {str(each.id): each for each in _versions(call, dataset)}
     if unknown := ids - known.keys():
         raise Refusal(400, f"No data version {', '.join(sorted(unknown))}")
     dataset.versions = [number for number in dataset.versions if str(number) not in ids]
-    for number in ids:
-        if int(number) not in dataset.indexed or call.flag("index", True):
-            await to_thread.run_sync(call.company.warehouse.drop_version, known[number])
+    for version in [known[number] for number in ids]:
+        if version.id in dataset.indexed:
+            version.status = "deleted"
+        else:
+            await to_thread.run_sync(call.company.warehouse.drop_version, version)
     if call.flag("index", True):
         loading.request_index(call, dataset)
     touch(call, dataset)
