@@ -200,8 +200,9 @@ class Warehouse:
         versions: Sequence[DataVersion] | None = None,
         null: str = "",
         safe: bool = False,
+        limit: int | None = None,
     ) -> None:
-        """Write the rows as Domo exports them.
+        """Write the rows as Domo exports them, at most `limit`.
 
         path:  of the file, which is the caller's to remove, also if this fails.
         null:  how NULL is spelled.
@@ -215,7 +216,8 @@ class Warehouse:
                 _run(connection, f"EXPLAIN SELECT * FROM data WHERE {where or 'TRUE'}")
             except _duckdb().BinderException:
                 where = "FALSE"  # a row policy names a column that this version lacks
-            found = f"SELECT {cells} FROM (SELECT * FROM data WHERE {where or 'TRUE'})"
+            few = "" if limit is None else f" LIMIT {limit}"
+            found = f"SELECT {cells} FROM (SELECT * FROM data WHERE {where or 'TRUE'}{few})"
             options = f"FORMAT csv, HEADER {str(header).lower()}, NULLSTR '{null}'"
             if doubtful := _doubtful(connection, [name for name, kind in described if kind == "VARCHAR"]):
                 options += f", FORCE_QUOTE ({', '.join(map(quoted, doubtful))})"

@@ -319,6 +319,58 @@ async def test_deleted_versions_can_be_queried_until_the_next_index(index: str):
     assert kept == {str(second)}
 
 
+async def test_what_of_a_version_is_exported():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        await load(admin, dataset_id, "old,0\n")
+        await load(admin, dataset_id, "a,1\nb,2\n")
+        await load(admin, dataset_id, "c,3\nd,\n", "APPEND")
+        old, first, second = [one.id for one in sb.state.data_versions.values() if one.dataset_id == dataset_id]
+
+        async def exported(version: object, **query: Any) -> str:
+            answer = await admin.get(f"{V2}/{dataset_id}/dataversions/{version}", params=query)
+            assert answer.status_code == 200
+            return answer.content.decode()
+
+        assert await exported(old) == '"old",0\n'
+        assert await exported(first) == '"a",1\n"b",2\n'
+        for whole in (second, "latest"):
+            assert await exported(whole) == '"a",1\n"b",2\n"c",3\n"d",\\N\n'
+            assert await exported(whole, excludeAppendedData="true") == '"c",3\n"d",\\N\n'
+        assert await exported(second, rowLimit=3) == '"a",1\n"b",2\n"c",3\n'
+        assert await exported(second, rowLimit=-1, excludeAppendedData="true") == '"c",3\n"d",\\N\n'
+        assert await exported(second, rowLimit=0, includeHeader="true") == '"k",v\n'
+        assert await exported(first, rowLimit=1, includeBOM="true") == '\ufeff"a",1\n'
+        answer = await admin.get(f"{V2}/{dataset_id}/dataversions/{first}", params={"rowLimit": "few"})
+        assert answer.status_code == 400
+
+
+async def test_partitions_by_when_they_were_completed():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        for tag in ("a", "b", "c"):
+            await load(admin, dataset_id, f"{tag},1\n", "APPEND", dataTag=tag)
+            sb.clock.advance(60)
+
+        async def listed(**field: Any) -> Any:
+            path = f"/api/query/v1/datasources/{dataset_id}/partition/list"
+            answer = await admin.post(path, json={"paginationFields": [field]})
+            return [one["partitionId"] for one in answer.json()] if answer.status_code == 200 else answer.status_code
+
+        path = f"/api/query/v1/datasources/{dataset_id}/partition"
+        middle = (await admin.get(path)).json()[1]["dateCompleted"]
+        at = {"fieldName": "datecompleted"}
+        assert await listed(**at, filterValues={"MIN": None, "MAX": None}) == ["a", "b", "c"]
+        assert await listed(**at, sortOrder="DESC", filterValues={"MIN": middle}) == ["c", "b"]
+        assert await listed(**at, filterValues={"MAX": middle}) == ["a", "b"]
+        version = sb.state.data_versions[sb.state.datasets[dataset_id].versions[1]]
+        assert await listed(**at, filterValues={"MIN": version.completed, "MAX": version.completed}) == ["b"]
+        assert await listed(**at, filterValues={"MIN": "soon"}) == 400
+        assert await listed(fieldName="rowCount") == 400
+
+
 async def test_the_plain_import_takes_misspelt_methods_for_replace():
     sb = Sandbox()
     async with by_token(sb) as admin, await bearer(sb) as client:

@@ -315,14 +315,29 @@ async def delete_versions(call: Call) -> None:
 
 @area.on("GET", V2 + "/dataversions/{data_version_id}")
 async def export_version(call: Call) -> Any:
-    """One version, or the latest; NULL is spelled \\N here."""
+    """One version, or the latest, with those that it was appended to; NULL is spelled \\N here."""
     dataset = readable(call, call.params["dataset_id"])
     wanted = call.params["data_version_id"]
     found = _stored(call, dataset)
     chosen = [each for each in found if str(each.id) == wanted] or (found[-1:] if wanted == "latest" else [])
     if not chosen:
         raise Refusal(404, f"No data version {wanted}")
-    return await export(call, dataset, header=call.flag("includeHeader"), null="\\N", version=chosen[0])
+    shown, present = chosen[:1], dataset.versions
+    if chosen[0].id in present and not call.flag("excludeAppendedData"):
+        ids = present[: present.index(chosen[0].id) + 1]
+        shown = [call.state.data_versions[number] for number in ids if number in call.state.data_versions]
+    limit = call.query.get("rowLimit", "-1")
+    if not limit.removeprefix("-").isdecimal():
+        raise Refusal(400, "rowLimit must be a whole number")
+    return await export(
+        call,
+        dataset,
+        header=call.flag("includeHeader"),
+        null="\\N",
+        versions=shown,
+        limit=None if limit.startswith("-") else int(limit),
+        bom=call.flag("includeBOM"),
+    )
 
 
 @area.on("GET", "/api/query/v1/execute/export/{dataset_id}")
@@ -363,8 +378,15 @@ async def partitions_v1(call: Call) -> Any:
 async def list_partitions(call: Call) -> Any:
     dataset, body = readable(call, call.params["dataset_id"]), _body(call)
     orders = [as_object(each) or {} for each in body.get("paginationFields") or []]
-    is_descending = any(str(each.get("sortOrder")).upper() == "DESC" for each in orders)
-    found = sorted(_partitions(call, dataset), key=lambda each: (each.completed, each.id), reverse=is_descending)
+    found, is_descending = _partitions(call, dataset), False
+    for order in orders:
+        if (field := str(order.get("fieldName", "datecompleted"))).lower() != "datecompleted":
+            raise Refusal(400, f"Partitions are not listed by {field}")
+        is_descending = is_descending or str(order.get("sortOrder")).upper() == "DESC"
+        bounds = as_object(order.get("filterValues")) or {}
+        low, high = (_ms(name, bounds.get(name)) for name in ("MIN", "MAX"))
+        found = [each for each in found if (low or 0) <= each.completed and (high is None or each.completed <= high)]
+    found = sorted(found, key=lambda each: (each.completed, each.id), reverse=is_descending)
     return [_shown(each) for each in found[page_of(body.get("offset"), body.get("limit"), limit=100, most=1000)]]
 
 
