@@ -129,6 +129,9 @@ async def test_versions_by_time_and_status():
         assert (await found(startRecordedTime="soon"))["status"] == 400
         assert await found(statuses="SUCCESS,ERROR") == both
         assert await found(statuses="error") == []
+        assert await found(offset="1") == await found(offset="1", limit="-1") == both[1:]
+        assert await found(limit="1") == both[:1]
+        assert await found(limit="1", offset="1") == both[1:]
 
 
 async def test_the_name_of_a_partition_goes_in_the_second_stage():

@@ -450,6 +450,9 @@ async def test_a_stream_that_is_sent_back_keeps_what_was_in_it():
         )
         del whole["scheduleState"]
         assert (await admin.put(home, json=whole)).json()["scheduleState"] == "MANUAL"
+        whole["updateMethod"] = "APPEND"
+        for query, method in (({"changeUpdateMethod": "false"}, "UPSERT"), ({"changeUpdateMethod": "true"}, "APPEND")):
+            assert (await admin.put(home, json=whole, params=query)).json()["updateMethod"] == method
 
 
 async def test_who_may_load_and_read():

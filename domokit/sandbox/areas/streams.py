@@ -183,7 +183,9 @@ async def update(call: Call) -> Any:
     """The whole object, as fields=all gave it: what is left out is reset."""
     stream, dataset = held(call, to_write=True)
     body = call.json_object()
-    stream.update_method = update_method(body.get("updateMethod"), "REPLACE")
+    method = update_method(body.get("updateMethod"), "REPLACE")
+    if call.flag("changeUpdateMethod", True):
+        stream.update_method = method
     columns = columns_of(body["schemaDefinition"]) if body.get("schemaDefinition") else dataset.columns
     stream.key_columns = key_columns(columns, list_at(body, "keyColumnNames"))
     _take_details(stream, body)

@@ -275,8 +275,10 @@ async def versions_details(call: Call) -> Any:
         found = [each for each in found if each.status.upper() in statuses.upper().split(",")]
     since, until = (_ms(name, call.query.get(name)) for name in ("startRecordedTime", "endRecordedTime"))
     found = [each for each in found if (since or 0) <= each.recorded and (until is None or each.recorded <= until)]
-    if (limit := call.query.get("limit", "-1")) != "-1":
-        found = found[page_of(call.query.get("offset"), limit, limit=100, most=100_000)]
+    limit = call.query.get("limit", "-1")
+    found = found[
+        page_of(call.query.get("offset"), None if limit == "-1" else limit, limit=len(found), most=len(found))
+    ]
     return [
         {
             "dataSourceId": dataset.id,
