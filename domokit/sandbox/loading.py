@@ -240,14 +240,14 @@ async def abort(call: Call, upload: Upload) -> None:
     upload.parts.clear()
 
 
-def request_index(call: Call, dataset: Dataset) -> IndexRequest:
-    """Have what makes up the dataset now become what can be queried, after the sandbox's `indexing_seconds`."""
+def request_index(call: Call, dataset: Dataset, versions: Sequence[int] | None = None) -> IndexRequest:
+    """Have what makes up the dataset now, or `versions`, be what can be queried after `indexing_seconds`."""
     now = call.now()
     count = call.state.next_id("index_requests")
     moment = datetime.fromtimestamp(now / 1000, UTC)
     key = f"{moment:%Y%m%d%H%M%S}.{count % 1000:03}"
     due = now + int(call.company.indexing_seconds * 1000)
-    request = IndexRequest(key, dataset.id, list(dataset.versions), now, due)
+    request = IndexRequest(key, dataset.id, list(dataset.versions if versions is None else versions), now, due)
     call.state.index_requests[key] = request
     call.company.pending.append(request)
     return request

@@ -279,3 +279,55 @@ async def test_what_merges_needs_a_key():
         for method in ("UPSERT", "DELETE", "REPAIR", "delete", ""):
             assert (await admin.put(f"{upload}/commit", params={"updateMethod": method})).status_code == 400
         assert (await admin.put(f"{upload}/commit", params={"updateMethod": "APPEND"})).status_code == 200
+
+
+CONNECTOR = {"transport": {"type": "CONNECTOR", "description": "com.domo.connector.example", "version": "1"}}
+
+
+async def test_the_execution_of_a_connector_ends_by_itself():
+    sb = Sandbox()
+    async with by_token(sb) as admin:
+        home, dataset_id = await fed(admin, **CONNECTOR)
+        await admin.post(f"{V3}/{dataset_id}/uploads/stream", content=b"a,1\n", headers=CSV)
+        here = await started(admin, home)
+        execution = (await admin.get(here)).json()
+        assert (execution["currentState"], execution["currentPhase"]) == ("SUCCESS", "FINAL")
+        assert (execution["rowsInserted"], execution["errors"]) == (0, [])
+        sb.indexing_seconds = 60
+        here = await started(admin, home)
+        assert (await admin.get(here)).json()["currentState"] == "ACTIVE"
+        assert (await admin.put(f"{here}/part/1", content=b"x,1\n", headers=CSV)).status_code == 404
+        assert (await admin.post(home)).status_code == 409
+        sb.clock.advance(61)
+        assert (await admin.get(here)).json()["currentState"] == "SUCCESS"
+        assert sb.dataset_rows(dataset_id) == [("a", 1)]
+
+
+async def test_what_waits_for_an_index_is_not_touched_by_a_connector():
+    sb = Sandbox()
+    sb.indexing_seconds = 60
+    async with by_token(sb) as admin:
+        home, dataset_id = await fed(admin, **CONNECTOR)
+        await admin.post(f"{V3}/{dataset_id}/uploads/stream", content=b"a,1\n", headers=CSV)
+        unindexed = {"append": "latest", "index": "false"}
+        await admin.post(f"{V3}/{dataset_id}/dataversions", content=b"b,2\n", params=unindexed, headers=CSV)
+        await started(admin, home)
+        sb.clock.advance(61)
+        assert sb.dataset_rows(dataset_id) == [("a", 1)]
+
+
+async def test_the_execution_of_a_connector_is_aborted_or_waits_for_rows():
+    sb = Sandbox()
+    sb.indexing_seconds = 60
+    async with by_token(sb) as admin:
+        home, dataset_id = await fed(admin, **CONNECTOR)
+        here = await started(admin, home)
+        assert (await ended(admin, here, "abort"))["currentState"] == "ERROR"
+        sb.clock.advance(61)
+        assert (await admin.get(here)).json()["currentState"] == "ERROR"
+        here = await started(admin, home, startConnector="false")
+        sb.clock.advance(61)
+        assert (await admin.put(f"{here}/part/1", content=b"x,1\n", headers=CSV)).status_code == 200
+        await ended(admin, here)
+        sb.clock.advance(61)
+        assert sb.dataset_rows(dataset_id) == [("x", 1)]

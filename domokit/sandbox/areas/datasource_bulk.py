@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .. import executions
 from ..dataset_access import give, manageable, shareable, touch, writable
-from ..executions import begin
 from ..loading import stream_of
 from ..model import Dataset
 from ..wire import Area, Call, Refusal, as_object, list_at
@@ -97,7 +97,7 @@ async def run(call: Call) -> Any:
     def start(dataset: Dataset) -> None:
         stream = stream_of(call, dataset)
         assert stream is not None
-        begin(call, stream, dataset, stream.update_method)
+        executions.run(call, stream, dataset)
 
     ids = _items(call.json_object())
     wrong = [each for each in ids if (found := call.state.datasets.get(each)) and stream_of(call, found) is None]

@@ -9,7 +9,6 @@ from typing import Any
 from .. import loading
 from ..dataset_access import columns_of, readable, set_columns
 from ..executions import (
-    begin,
     commit_upload,
     end,
     execution_of,
@@ -19,6 +18,7 @@ from ..executions import (
     key_columns,
     new_dataset,
     new_stream,
+    run,
     searched,
     stop,
     update_method,
@@ -246,7 +246,7 @@ async def start(call: Call) -> Any:
     for execution in running:
         await stop(call, execution)
     tag = call.query.get("restateDataTag") or call.query.get("dataTag")
-    return reply(_execution(begin(call, stream, dataset, stream.update_method, tag)), 201)
+    return reply(_execution(run(call, stream, dataset, tag)), 201)
 
 
 @area.on("GET", EXECUTION)
