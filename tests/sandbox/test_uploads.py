@@ -62,6 +62,35 @@ async def test_parts_become_rows_with_the_commit():
         assert sb.dataset_rows(dataset_id) == [("a", 1), ('b, "c"', None), ("c", 3)]
 
 
+async def test_how_far_an_index_is():
+    sb = Sandbox()
+    sb.indexing_seconds = 60
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        key = (await load(admin, dataset_id, "a,1\n"))["indexing"]["requestKey"]
+        request = sb.state.index_requests[key]
+
+        async def status() -> Any:
+            return (await admin.get(f"{V3}/{dataset_id}/indexes/{key}/statuses")).json()
+
+        before = await status()
+        assert before["detail"] == {"rowCount": 0, "columnCount": 0, "schema": []}
+        assert (before["progress"]["status"], before["progress"]["lastSuccessfulIndex"]) == ("PROCESSING", None)
+        sb.clock.advance(61)
+        wider = [*COLUMNS, {"type": "DATE", "name": "day"}]
+        await admin.post(f"{V2}/{dataset_id}/schemas", json={"columns": wider})  # for the loads to come
+        after = await status()
+        assert after["detail"] == {"rowCount": 1, "columnCount": 2, "schema": COLUMNS}
+        assert after["progress"].pop("lastUpdate") >= request.due
+        assert after["progress"] == {
+            "status": "SUCCESS",
+            "message": "",
+            "progress": 100,
+            "requestKey": key,
+            "lastSuccessfulIndex": request.due,
+        }
+
+
 async def test_what_a_commit_refuses():
     sb = Sandbox()
     async with by_token(sb) as admin:

@@ -9,8 +9,10 @@ from anyio import to_thread
 
 from .. import loading
 from ..dataset_access import readable, touch, writable
+from ..dataset_shapes import has_data
 from ..exports import export
 from ..model import Dataset, DataVersion, IndexRequest, Upload
+from ..policies import indexed_columns
 from ..wire import Area, Call, Refusal, as_object, list_at, page_of
 
 area = Area("product")
@@ -204,11 +206,14 @@ async def index_status(call: Call) -> Any:
         raise Refusal(404, "No such index request")
     progress: dict[str, Any] = {
         "status": "SUCCESS" if request.done else "PROCESSING",
+        "message": "",
         "progress": 100 if request.done else 50,
         "requestKey": request.id,
         "lastUpdate": call.now(),
+        "lastSuccessfulIndex": dataset.data_current,
     }
-    detail = {"rowCount": dataset.rows, "columnCount": len(dataset.columns)}
+    columns = indexed_columns(call.state, dataset) if has_data(dataset) else []
+    detail = {"rowCount": dataset.rows, "columnCount": len(columns), "schema": columns}
     return {"dataSourceId": dataset.id, "detail": detail, "progress": progress}
 
 
