@@ -10,12 +10,10 @@ import pytest
 from domokit.sandbox import Sandbox
 
 from .helpers import bearer, by_token
+from .upload_helpers import COLUMNS, CSV, V2, V3
 
 pytestmark = pytest.mark.anyio
 STREAMS = "/api/data/v1/streams"
-V2, V3 = "/api/data/v2/datasources", "/api/data/v3/datasources"
-COLUMNS = [{"type": "STRING", "name": "k"}, {"type": "LONG", "name": "v"}]
-CSV = {"content-type": "text/csv"}
 
 
 async def fed(admin: httpx.AsyncClient, **more: Any) -> tuple[str, str]:
