@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from domokit.entities.datasets import DomoDataset
 
 _streams = BothFamilies(product, platform)
-UPDATE_METHODS = ("REPLACE", "APPEND", "UPSERT")
+UPDATE_METHODS = ("REPLACE", "APPEND", "UPSERT", "DELETE")
 Csv = bytes  # the name that a field of an execution has as well
 SCHEDULE_STATES = ("MANUAL", "ACTIVE", "INACTIVE")
 
@@ -108,8 +108,8 @@ class DomoStreamExecution(DomoEntity):
         Source: PUT …/streams/{stream_id}/executions/{execution_id}/commit
         Raises: InvalidInputError, before anything is sent, if that might happen.
         """
-        adds = self.update_method in ("APPEND", "UPSERT")
-        if self.auth.family == "product" and not (self.parts_sent or adds or even_if_empty):
+        replaces = self.update_method not in ("APPEND", "UPSERT", "DELETE")
+        if self.auth.family == "product" and replaces and not (self.parts_sent or even_if_empty):
             raise InvalidInputError(
                 f"execution {self.id} was given no parts here, and without any the commit would empty the DataSet",
                 hint="Call upload_part() before, or abort(); or pass even_if_empty=True.",
@@ -126,8 +126,8 @@ class DomoStreamExecution(DomoEntity):
 class DomoStream(DomoEntity):
     """What feeds a DataSet: a connector, or loads over the API. Works with both API families.
 
-    update_method:  REPLACE, APPEND or UPSERT.
-    key_columns:    what tells rows apart, for UPSERT; None where the answer does not tell.
+    update_method:  REPLACE, APPEND, UPSERT or DELETE.
+    key_columns:    what tells rows apart, for UPSERT and DELETE; None where the answer does not tell.
     schedule, schedule_state, schedule_details:  when it runs: as a cron expression or MANUAL; MANUAL, ACTIVE or
                     INACTIVE; and in all details, such as {'type': 'DAY', 'at': '08:01 PM', 'timezone': 'UTC'}
                     (product API).
@@ -204,7 +204,7 @@ class DomoStream(DomoEntity):
         """Create a stream together with a new DataSet, which it feeds; `.dataset_id` tells which.
 
         name, schema:  of the DataSet; see `DomoDataset.create`.
-        key_columns:   what tells rows apart, for UPSERT.
+        key_columns:   what tells rows apart, for UPSERT and DELETE.
         Source: POST /api/data/v1/streams, POST /v1/streams
         """
         if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -212,8 +212,8 @@ class DomoStream(DomoEntity):
         columns, keys = Schema.of(schema), _checked(update_method, key_columns)
         if unknown := [one for one in keys or () if one not in columns.names]:
             raise InvalidInputError(f"key_columns: there is no column {', '.join(map(repr, unknown))}")
-        if update_method == "UPSERT" and not keys:
-            raise InvalidInputError("UPSERT needs key_columns=, the columns that tell rows apart")
+        if update_method in ("UPSERT", "DELETE") and not keys:
+            raise InvalidInputError(f"{update_method} needs key_columns=, the columns that tell rows apart")
         made = await _streams(auth).create_stream(
             auth,
             name=name,
@@ -227,8 +227,8 @@ class DomoStream(DomoEntity):
     async def update(self, *, update_method: str, key_columns: Sequence[str] | None = None) -> Self:
         """Change how loads update the DataSet.
 
-        update_method:  REPLACE, APPEND or UPSERT.
-        key_columns:    what tells rows apart, for UPSERT; None leaves them as they are.
+        update_method:  REPLACE, APPEND or UPSERT; or DELETE, of the rows whose key a load names.
+        key_columns:    what tells rows apart, for UPSERT and DELETE; None leaves them as they are.
         Source: PUT /api/data/v1/streams/{stream_id}, PATCH /v1/streams/{stream_id}
         """
         keys = _checked(update_method, key_columns)

@@ -131,6 +131,11 @@ def columns_of(value: Any) -> list[dict[str, str]]:
 def set_columns(call: Call, dataset: Dataset, columns: list[dict[str, str]]) -> None:
     """A new schema version, unless nothing changes. Data that is there stays as it is until the next load."""
     if columns != dataset.columns:
-        dataset.columns = columns
-        dataset.schema_id += 1
-        touch(call, dataset)
+        new_schema(call, dataset, columns)
+
+
+def new_schema(call: Call, dataset: Dataset, columns: list[dict[str, str]]) -> None:
+    """The same, even if nothing changes."""
+    dataset.columns = columns
+    dataset.schema_id += 1
+    touch(call, dataset)

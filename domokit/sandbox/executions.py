@@ -9,8 +9,8 @@ from typing import Any
 
 from . import loading
 from .dataset_access import readable, visible, writable
-from .model import Dataset, Execution, Stream
-from .wire import Call, Refusal
+from .model import Dataset, DataVersion, Execution, IndexRequest, Stream, Upload
+from .wire import Call, Refusal, as_object
 
 
 def visible_streams(call: Call) -> list[Stream]:
@@ -38,7 +38,7 @@ def update_method(value: Any, default: str) -> str:
     """As Domo knows them; 400 for a word that it does not know."""
     if value in (None, ""):
         return default
-    if value not in loading.ACTIONS:
+    if value not in loading.METHODS:
         raise Refusal(400, f"Unknown updateMethod {value}")
     return str(value)
 
@@ -90,15 +90,27 @@ def execution_of(call: Call, stream: Stream, *, is_open: bool = False) -> Execut
     execution = call.state.executions.get(f"{stream.id}/{number}")
     if execution is None:
         raise Refusal(404, f"No execution {number}")
-    if is_open and (execution.state != "ACTIVE" or execution.phase == "INDEX" or _is_ending(call, execution)):
+    if is_open and not is_running(execution):
         raise Refusal(404, f"Execution {number} takes nothing any more")
     return execution
 
 
-def _is_ending(call: Call, execution: Execution) -> bool:
-    """Whether its parts become rows right now."""
-    upload = call.state.uploads.get(execution.upload_id or 0)
-    return upload is not None and upload.state == "committing"
+def is_running(execution: Execution) -> bool:
+    """Whether it can still be given rows, and be aborted."""
+    return execution.state == "ACTIVE" and execution.phase not in ("DATASTORE", "INDEX")
+
+
+def upload_of(call: Call, dataset: Dataset, execution: Execution, upload_id: int) -> Upload:
+    """404 for an upload that is not of this execution, and for one that takes nothing any more."""
+    upload = loading.open_upload(call, dataset, upload_id)
+    if upload not in _uploads_of(call, execution):
+        raise Refusal(404, f"No upload {upload_id}")
+    return upload
+
+
+def _uploads_of(call: Call, execution: Execution) -> list[Upload]:
+    place = execution.stream_id, execution.number
+    return [each for each in call.state.uploads.values() if (each.stream_id, each.execution_id) == place]
 
 
 def executions_of(call: Call, stream: Stream) -> list[Execution]:
@@ -129,16 +141,32 @@ def begin(call: Call, stream: Stream, dataset: Dataset, method: str, tag: str | 
     return execution
 
 
+def run(call: Call, stream: Stream, dataset: Dataset, tag: str | None = None) -> Execution:
+    """Start an execution as a person does. That of a connector brings nothing here: it ends by itself with an index."""
+    execution = begin(call, stream, dataset, stream.update_method, tag)
+    transport = as_object(stream.details.get("transport")) or {}
+    if transport.get("type", "API") != "API" and call.flag("startConnector", True):
+        call.state.uploads[execution.upload_id or 0].state = "aborted"
+        asked = [each.versions for each in call.company.pending if each.dataset_id == dataset.id]
+        execution.index_request = loading.request_index(call, dataset, asked[-1] if asked else dataset.indexed).id
+    return execution
+
+
 async def stop(call: Call, execution: Execution) -> None:
     """Discard what an execution was given; the dataset stays as it was."""
-    if _is_ending(call, execution):
+    if not is_running(execution):
         return  # too late
-    upload = call.state.uploads.get(execution.upload_id or 0)
-    if upload is not None and upload.state == "open":
-        await loading.abort(call, upload)
     execution.state, execution.phase = "ERROR", "FINAL"
     execution.ended = execution.modified = call.now()
     execution.errors = [{"code": "ABORTED", "category": "USER", "message": "The execution was aborted"}]
+    await _discard_open(call, execution)
+    await loading.drop(call, execution.versions)
+
+
+async def _discard_open(call: Call, execution: Execution) -> None:
+    for upload in _uploads_of(call, execution):
+        if upload.state == "open":
+            await loading.abort(call, upload)
 
 
 def _refuse_haste(call: Call, execution: Execution) -> None:
@@ -150,10 +178,39 @@ def _refuse_haste(call: Call, execution: Execution) -> None:
             raise Refusal(400, f"A stream can be committed once in {limit / 60:g} minutes")
 
 
-async def end(call: Call, execution: Execution, dataset: Dataset) -> None:
-    """Commit an execution with the parts it was given."""
-    upload = loading.open_upload(call, dataset, execution.upload_id or 0)
+async def commit_upload(call: Call, execution: Execution, dataset: Dataset, upload: Upload, method: str) -> None:
+    """End one of its uploads; the rows wait for the commit of the execution."""
+    version = await loading.stage(call, dataset, upload, action=method)
+    if not is_running(execution):  # it ended meanwhile
+        await loading.drop(call, [version.id])
+        raise Refusal(404, f"Execution {execution.number} takes nothing any more")
+    _count(call, execution, version)
+    execution.versions.append(version.id)
+
+
+async def end(call: Call, execution: Execution, dataset: Dataset) -> IndexRequest:
+    """Commit an execution: what its uploads committed, and the parts it was given without one, become visible."""
     _refuse_haste(call, execution)
-    version, request = await loading.commit(call, dataset, upload, action=execution.update_method)
-    assert request is not None
-    loading.finish(call, execution, request, version)
+    own = call.state.uploads.get(execution.upload_id or 0)
+    has_own = own is not None and own.state == "open" and bool(own.parts)
+    execution.phase = "DATASTORE"
+    try:
+        if has_own or not execution.versions:
+            upload = loading.open_upload(call, dataset, execution.upload_id or 0)
+            version = await loading.stage(call, dataset, upload, action=execution.update_method)
+            _count(call, execution, version)
+            execution.versions.insert(0, version.id)  # so that, if it replaces, what was uploaded beside it stays
+        await loading.join(call, dataset, execution.versions)
+    except BaseException:
+        execution.phase = "IMPORT"
+        raise
+    request = loading.request_index(call, dataset)
+    execution.phase, execution.index_request, execution.modified = "INDEX", request.id, call.now()
+    await _discard_open(call, execution)
+    return request
+
+
+def _count(call: Call, execution: Execution, version: DataVersion) -> None:
+    execution.rows += version.rows
+    execution.bytes += version.bytes
+    execution.modified = call.now()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+from collections.abc import Sequence
+
 from anyio import to_thread
 
 from . import policies
@@ -11,19 +14,36 @@ from .wire import Call
 
 
 async def export(
-    call: Call, dataset: Dataset, *, header: bool, null: str = "", version: DataVersion | None = None
+    call: Call,
+    dataset: Dataset,
+    *,
+    header: bool,
+    null: str = "",
+    versions: Sequence[DataVersion] | None = None,
+    limit: int | None = None,
+    bom: bool = False,
 ) -> FileReply:
-    """The rows that the caller may see, as a file."""
+    """The rows that the caller may see, as a file.
+
+    null:      how NULL is spelled.
+    versions:  the data versions that they are of; None for what can be queried.
+    limit:     how many at most.
+    bom:       begin with the mark by which some programs know UTF-8.
+    """
     where = policies.condition(call.state, dataset, call.user)
     safe = call.flag("disableFormulaInterpretation")
     warehouse = call.company.warehouse
-    versions = None if version is None else [version]
-
     path = warehouse.new_export()
-    try:
-        await to_thread.run_sync(
-            lambda: warehouse.export(dataset, path, header=header, where=where, versions=versions, null=null, safe=safe)
+
+    def work() -> None:
+        warehouse.export(
+            dataset, path, header=header, where=where, versions=versions, null=null, safe=safe, limit=limit
         )
+        if bom:
+            path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+
+    try:
+        await to_thread.run_sync(work)
     except BaseException:
         path.unlink(missing_ok=True)
         raise

@@ -177,7 +177,11 @@ class Dataset:
 
 @dataclass(slots=True)
 class DataVersion:
-    """The rows of one load; `columns` as they were then, `tag` the partition if any."""
+    """The rows of one load; `columns` as they were then, `tag` the partition if any.
+
+    status:  processing while its execution is not committed, then success; deleted if it can be queried until the next
+             index.
+    """
 
     id: int
     dataset_id: str
@@ -194,7 +198,10 @@ class DataVersion:
 
 @dataclass(slots=True)
 class Upload:
-    """Parts on their way in. `parts` has [rows, bytes] by part number; `state` is open, committed or aborted."""
+    """Parts on their way in. `parts` has [rows, bytes] by part number; `state` is open, committed or aborted.
+
+    recorded:  when the rows were recorded, if that was said.
+    """
 
     id: int
     dataset_id: str
@@ -207,6 +214,7 @@ class Upload:
     stream_id: int | None = None
     execution_id: int | None = None
     version_id: int | None = None
+    recorded: int | None = None
 
 
 @dataclass(slots=True)
@@ -238,7 +246,12 @@ class Stream:
 
 @dataclass(slots=True)
 class Execution:
-    """One run of a stream. Its id counts within the stream, so the table's key is "STREAM/EXECUTION"."""
+    """One run of a stream. Its id counts within the stream, so the table's key is "STREAM/EXECUTION".
+
+    phase:      IMPORT while it takes rows, DATASTORE while they are put into the dataset, INDEX, FINAL.
+    upload_id:  the upload for the parts that are sent without one.
+    versions:   the data versions that its uploads made, none of which is in the dataset before the commit.
+    """
 
     id: str
     stream_id: int
@@ -250,6 +263,7 @@ class Execution:
     phase: str = "INIT"
     ended: int | None = None
     upload_id: int | None = None
+    versions: list[int] = field(default_factory=list[int])
     rows: int = 0
     bytes: int = 0
     index_request: str | None = None

@@ -115,13 +115,21 @@ class Warehouse:
         else:
             self._home("versions", version.id)
 
-    def merge(self, upload: Upload, version: DataVersion, older: Sequence[DataVersion], key: Sequence[str]) -> int:
-        """Write a version that has the rows of `older`, but for those whose key an upload has, and the upload's own.
+    def merge(
+        self,
+        source: Upload | DataVersion,
+        version: DataVersion,
+        older: Sequence[DataVersion],
+        key: Sequence[str],
+    ) -> int:
+        """Write a version that has the rows of `older`, but for those whose key `source` has, and those of `source`.
 
-        Of rows with the same key the last one counts, and NULL equals NULL. Returns how many rows there are.
+        Of rows with the same key the last one counts, and NULL equals NULL. One that deletes has none of `source`.
+        Returns how many rows there are.
         """
         target = self._home("versions", version.id) / "000000001.parquet"
-        parts = sorted(self._path("uploads", upload.id).glob("*.parquet"))
+        home = self._path("uploads" if isinstance(source, Upload) else "versions", source.id)
+        parts = sorted(home.glob("*.parquet"))
         columns = version.columns
         new = _select(parts, columns, columns) if parts else _nothing(columns)
         cells = ", ".join(f"{quoted(column['name'])} AS c{place}" for place, column in enumerate(columns))
@@ -136,12 +144,15 @@ class Warehouse:
             _run(connection, f"CREATE TEMP TABLE old AS {self._union(older, columns)}")
             is_old = f"NOT EXISTS (SELECT 1 FROM fresh WHERE {same})"
             kept = f"SELECT 0 AS turn, rowid AS place, {cells} FROM old WHERE {is_old}"
-            both = f"{kept} UNION ALL SELECT 1 AS turn, place, {cells} FROM fresh"
+            both = kept
+            if version.action != "DELETE":
+                both += f" UNION ALL SELECT 1 AS turn, place, {cells} FROM fresh"
             chosen = ", ".join(f"c{place}" for place in range(len(columns)))
             merged = f"SELECT {chosen} FROM ({both}) ORDER BY turn, place"
             _run(connection, f"COPY ({merged}) TO {_text(target)} (FORMAT parquet)")
             rows = _run(connection, f"SELECT count(*) FROM read_parquet({_text(target)})").fetchone()
-        self.discard(upload)
+        if isinstance(source, Upload):
+            self.discard(source)
         assert rows is not None
         return int(rows[0])
 
@@ -189,8 +200,9 @@ class Warehouse:
         versions: Sequence[DataVersion] | None = None,
         null: str = "",
         safe: bool = False,
+        limit: int | None = None,
     ) -> None:
-        """Write the rows as Domo exports them.
+        """Write the rows as Domo exports them, at most `limit`.
 
         path:  of the file, which is the caller's to remove, also if this fails.
         null:  how NULL is spelled.
@@ -204,7 +216,8 @@ class Warehouse:
                 _run(connection, f"EXPLAIN SELECT * FROM data WHERE {where or 'TRUE'}")
             except _duckdb().BinderException:
                 where = "FALSE"  # a row policy names a column that this version lacks
-            found = f"SELECT {cells} FROM (SELECT * FROM data WHERE {where or 'TRUE'})"
+            few = "" if limit is None else f" LIMIT {limit}"
+            found = f"SELECT {cells} FROM (SELECT * FROM data WHERE {where or 'TRUE'}{few})"
             options = f"FORMAT csv, HEADER {str(header).lower()}, NULLSTR '{null}'"
             if doubtful := _doubtful(connection, [name for name, kind in described if kind == "VARCHAR"]):
                 options += f", FORCE_QUOTE ({', '.join(map(quoted, doubtful))})"

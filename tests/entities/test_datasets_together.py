@@ -135,6 +135,7 @@ async def test_tagged(admin, domo_sandbox):
 
 
 async def test_run(admin, domo_sandbox):
+    domo_sandbox.indexing_seconds = 3600  # until then a run goes on
     transport = {"type": "CONNECTOR", "description": "com.domo.connector.example", "version": "1"}
     ids = []
     for name in ("One", "Two"):  # domokit itself makes no connectors

@@ -45,6 +45,7 @@ async def test_made_with_a_dataset(anyone, domo_sandbox):
         ({"schema": 5}, "cannot be made of int"),
         ({"update_method": "append"}, "update_method cannot be 'append'"),
         ({"update_method": "UPSERT"}, "needs key_columns"),
+        ({"update_method": "DELETE"}, "needs key_columns"),
         ({"key_columns": "a"}, "key_columns is a list"),
         ({"key_columns": ["c"]}, "there is no column 'c'"),
     ],
@@ -119,6 +120,15 @@ async def test_parts_by_hand(anyone, domo_sandbox, stream):
     assert await execution.commit() is execution
     assert rows_in(domo_sandbox, stream) == [(1, "x"), (2, "y")]
     assert (await execution.refresh()).state == "SUCCESS"
+
+
+async def test_rows_are_deleted_by_their_key(anyone, domo_sandbox):
+    made = await DomoStream.create(anyone, "Fed", schema=SCHEMA, update_method="DELETE", key_columns=["a"])
+    await (await made.get_dataset()).replace([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}])
+    execution = await made.run()
+    await execution.upload_part(1, b"2,\n")
+    await execution.commit()
+    assert rows_in(domo_sandbox, made) == [(1, "x")]
 
 
 async def test_a_commit_without_parts_does_not_empty_a_dataset(admin, domo_sandbox):

@@ -54,6 +54,7 @@ async def test_another_account():
 
 async def test_several_are_run():
     sb = Sandbox()
+    sb.indexing_seconds = 3600  # until then a run goes on
     async with by_token(sb) as admin:
         stream = await fed(admin, transport={"type": "CONNECTOR", "description": "com.domo.example", "version": "1"})
         loaded, alone = await fed(admin), await dataset(admin)
@@ -164,7 +165,7 @@ async def test_schemas_keep_what_is_given_with_them():
         home = f"{V2}/{await dataset(admin)}/schemas"
         assert (await admin.get(f"{home}/latest")).json()["schema"].items() >= {"objects": [], "views": []}.items()
         extras = {"objects": [{"name": "o"}], "views": [1]}
-        assert (await admin.post(home, json={"columns": COLUMNS, **extras})).json() == {"schemaId": 1}
+        assert (await admin.post(home, json={"columns": COLUMNS, **extras})).json() == {"schemaId": 2}
         assert (await admin.get(f"{home}/latest")).json()["schema"].items() >= extras.items()
         assert (await admin.post(home, json={"columns": COLUMNS, "views": "v"})).status_code == 400
         await admin.post(home, json={"columns": COLUMNS})
@@ -220,6 +221,9 @@ async def test_versions_by_time_and_status():
         assert (await found(startRecordedTime="soon"))["status"] == 400
         assert await found(statuses="SUCCESS,ERROR") == both
         assert await found(statuses="error") == []
+        assert await found(offset="1") == await found(offset="1", limit="-1") == both[1:]
+        assert await found(limit="1") == both[:1]
+        assert await found(limit="1", offset="1") == both[1:]
 
 
 async def test_the_name_of_a_partition_goes_in_the_second_stage():

@@ -233,9 +233,9 @@ async def test_schemas(sb: Sandbox):
     path = f"{V2}/{dataset_id}/schemas"
     more = [*COLUMNS, {"type": "DATE", "name": "day"}]
     assert (await admin.post(path, json={"columns": more, "objects": [], "views": []})).json() == {"schemaId": 2}
-    assert (await admin.post(path, json={"columns": more})).json() == {"schemaId": 2}
+    assert (await admin.post(path, json={"columns": more})).json() == {"schemaId": 3}
     assert (await admin.post(path, json={"columns": []})).status_code == 400
-    for name in ("latest", "2", "indexed"):
+    for name in ("latest", "3", "indexed"):
         columns = (await admin.get(f"{path}/{name}")).json()["schema"]["columns"]
         assert [column["name"] for column in columns] == ["order_id", "qty", "day"]
         assert columns[0]["metadata"] == {"colLabel": "", "colFormat": "", "isEncrypted": False}

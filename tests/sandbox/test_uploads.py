@@ -1,4 +1,4 @@
-"""Uploads, streams and partitions on the wire, and what lies in the sandbox afterwards."""
+"""Uploads and streams on the wire, and what lies in the sandbox afterwards."""
 
 from __future__ import annotations
 
@@ -14,32 +14,9 @@ import pytest
 from domokit.sandbox import Sandbox, warehouse
 
 from .helpers import bearer, by_token
+from .upload_helpers import COLUMNS, CSV, V2, V3, begun, load, made, part
 
 pytestmark = pytest.mark.anyio
-V2, V3 = "/api/data/v2/datasources", "/api/data/v3/datasources"
-COLUMNS = [{"type": "STRING", "name": "k"}, {"type": "LONG", "name": "v"}]
-CSV = {"content-type": "text/csv"}
-
-
-async def made(admin: httpx.AsyncClient, columns: list[dict[str, str]] = COLUMNS) -> str:
-    answer = await admin.post(V2, json={"dataSourceName": "Up", "schema": {"columns": columns}})
-    return answer.json()["dataSource"]["dataSourceId"]
-
-
-async def begun(admin: httpx.AsyncClient, dataset_id: str, **query: str) -> str:
-    answer = await admin.post(f"{V3}/{dataset_id}/uploads", json={"action": None, "appendId": None}, params=query)
-    assert answer.json().keys() == {"dataSourceId", "uploadId", "requestedAsOf"}
-    return f"{V3}/{dataset_id}/uploads/{answer.json()['uploadId']}"
-
-
-async def part(admin: httpx.AsyncClient, upload: str, number: int, text: str) -> httpx.Response:
-    return await admin.put(f"{upload}/parts/{number}", content=text.encode(), headers=CSV)
-
-
-async def load(admin: httpx.AsyncClient, dataset_id: str, text: str, action: str = "REPLACE", **more: Any) -> Any:
-    upload = await begun(admin, dataset_id)
-    assert (await part(admin, upload, 1, text)).status_code == 200
-    return (await admin.put(f"{upload}/commit", json={"action": action, "index": True, **more})).json()
 
 
 async def test_parts_become_rows_with_the_commit():
@@ -60,6 +37,35 @@ async def test_parts_become_rows_with_the_commit():
         progress = (await admin.get(f"{V3}/{dataset_id}/indexes/{key}/statuses")).json()["progress"]
         assert (progress["status"], progress["progress"], progress["requestKey"]) == ("SUCCESS", 100, key)
         assert sb.dataset_rows(dataset_id) == [("a", 1), ('b, "c"', None), ("c", 3)]
+
+
+async def test_how_far_an_index_is():
+    sb = Sandbox()
+    sb.indexing_seconds = 60
+    async with by_token(sb) as admin:
+        dataset_id = await made(admin)
+        key = (await load(admin, dataset_id, "a,1\n"))["indexing"]["requestKey"]
+        request = sb.state.index_requests[key]
+
+        async def status() -> Any:
+            return (await admin.get(f"{V3}/{dataset_id}/indexes/{key}/statuses")).json()
+
+        before = await status()
+        assert before["detail"] == {"rowCount": 0, "columnCount": 0, "schema": []}
+        assert (before["progress"]["status"], before["progress"]["lastSuccessfulIndex"]) == ("PROCESSING", None)
+        sb.clock.advance(61)
+        wider = [*COLUMNS, {"type": "DATE", "name": "day"}]
+        await admin.post(f"{V2}/{dataset_id}/schemas", json={"columns": wider})  # for the loads to come
+        after = await status()
+        assert after["detail"] == {"rowCount": 1, "columnCount": 2, "schema": COLUMNS}
+        assert after["progress"].pop("lastUpdate") >= request.due
+        assert after["progress"] == {
+            "status": "SUCCESS",
+            "message": "",
+            "progress": 100,
+            "requestKey": key,
+            "lastSuccessfulIndex": request.due,
+        }
 
 
 async def test_what_a_commit_refuses():
@@ -167,39 +173,6 @@ async def test_zero_rows_with_replace_empty_the_dataset():
         assert sb.dataset_rows(dataset_id) == []
 
 
-async def test_partitions_replace_only_themselves():
-    sb = Sandbox()
-    async with by_token(sb) as admin:
-        dataset_id = await made(admin)
-        for tag, text in (("a", "a,1\n"), ("b", "b,1\n"), ("a", "a,2\na,3\n")):
-            await load(admin, dataset_id, text, "APPEND", dataTag=tag, appendId="latest")
-        assert sorted(sb.dataset_rows(dataset_id)) == [("a", 2), ("a", 3), ("b", 1)]
-        listed = (await admin.get(f"{V3}/{dataset_id}/partitions")).json()
-        assert sorted(one["partitionId"] for one in listed) == ["a", "b"]
-        home = f"/api/query/v1/datasources/{dataset_id}"
-        assert (await admin.delete(f"{home}/tag/a/data")).status_code == 200
-        assert (await admin.delete(f"{home}/tag/a/data")).status_code == 404
-        assert (await admin.delete(f"{home}/partition/a")).status_code == 200
-        assert len(sb.dataset_rows(dataset_id)) == 3  # until the index
-        await admin.post(f"{V3}/{dataset_id}/indexes", json={"dataIds": []})
-        assert sb.dataset_rows(dataset_id) == [("b", 1)]
-
-
-async def test_versions_and_their_export():
-    sb = Sandbox()
-    async with by_token(sb) as admin:
-        dataset_id = await made(admin)
-        await load(admin, dataset_id, 'a,\n"",2\n')
-        (version,) = (await admin.get(f"{V2}/{dataset_id}/dataversions")).json()
-        assert (version["numRows"], version["uploadStatus"]) == (2, "success")
-        latest = await admin.get(f"{V2}/{dataset_id}/dataversions/latest", params={"includeHeader": "true"})
-        assert latest.text == '"k",v\n"a",\\N\n"",2\n'
-        export = await admin.get(f"/api/query/v1/execute/export/{dataset_id}", params={"accept": "text/csv"})
-        assert export.text == 'a,\n"",2\n'
-        assert export.headers["content-type"].startswith("text/csv")
-        assert 'filename="Up.csv"' in export.headers["content-disposition"]
-
-
 async def test_the_plain_import_takes_misspelt_methods_for_replace():
     sb = Sandbox()
     async with by_token(sb) as admin, await bearer(sb) as client:
@@ -279,6 +252,9 @@ async def test_a_stream_that_is_sent_back_keeps_what_was_in_it():
         )
         del whole["scheduleState"]
         assert (await admin.put(home, json=whole)).json()["scheduleState"] == "MANUAL"
+        whole["updateMethod"] = "APPEND"
+        for query, method in (({"changeUpdateMethod": "false"}, "UPSERT"), ({"changeUpdateMethod": "true"}, "APPEND")):
+            assert (await admin.put(home, json=whole, params=query)).json()["updateMethod"] == method
 
 
 async def test_who_may_load_and_read():

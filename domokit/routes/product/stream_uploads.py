@@ -56,7 +56,7 @@ async def commit_execution_upload(
 ) -> Json:
     """End such an upload with all its parts; the execution goes on.
 
-    update_method:  REPLACE, APPEND or UPSERT.
+    update_method:  REPLACE, APPEND, UPSERT or DELETE.
     Source: PUT /api/data/v1/streams/{stream_id}/executions/{execution_id}/upload/{upload_id}/commit
     """
     params = {"updateMethod": update_method, "dataTag": partition}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .. import executions
 from ..dataset_access import give, manageable, shareable, touch, writable
 from ..dataset_search import searched
-from ..executions import begin, executions_of
+from ..executions import executions_of
 from ..loading import stream_of
 from ..model import Dataset
 from ..wire import Area, Call, Refusal, as_object, list_at
@@ -129,7 +130,7 @@ def _run(call: Call, body: dict[str, Any]) -> Change:
     def start(dataset: Dataset) -> None:
         stream = stream_of(call, dataset)
         assert stream is not None
-        begin(call, stream, dataset, stream.update_method)
+        executions.run(call, stream, dataset)
 
     return start
 

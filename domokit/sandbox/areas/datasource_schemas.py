@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dataset_access import columns_of, readable, set_columns, writable
+from ..dataset_access import columns_of, new_schema, readable, writable
 from ..dataset_shapes import product_columns
 from ..model import Dataset
 from ..policies import indexed_columns
@@ -31,11 +31,11 @@ async def get(call: Call) -> Any:
 
 @area.on("POST", V2)
 async def replace(call: Call) -> Any:
-    """A new version of the schema, for the loads to come; the same columns again make none."""
+    """A new version of the schema, for the loads to come."""
     dataset = writable(call, call.params["dataset_id"])
     body = call.json_object()
     extras = {name: list_at(body, name) for name in ("objects", "views")}
-    set_columns(call, dataset, columns_of(body))
+    new_schema(call, dataset, columns_of(body))
     dataset.schema_extras = extras
     return {"schemaId": dataset.schema_id}
 

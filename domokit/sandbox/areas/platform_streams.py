@@ -14,6 +14,7 @@ from ..executions import (
     execution_of,
     executions_of,
     held,
+    is_running,
     key_columns,
     new_dataset,
     new_stream,
@@ -148,7 +149,7 @@ async def commit(call: Call) -> Any:
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream, is_open=True)
     upload = call.state.uploads.get(execution.upload_id or 0)
-    if upload is None or not upload.parts:
+    if not execution.versions and (upload is None or not upload.parts):
         raise Refusal(400, "The execution has no parts")
     await end(call, execution, dataset)
     return _execution(execution)
@@ -165,7 +166,7 @@ async def abort(call: Call) -> Any:
 @area.on("PUT", EXECUTIONS + "/abort")
 async def abort_current(call: Call) -> Any:
     stream, _ = held(call, to_write=True)
-    running = [each for each in executions_of(call, stream) if each.state == "ACTIVE" and each.phase != "INDEX"]
+    running = [each for each in executions_of(call, stream) if is_running(each)]
     if not running:
         raise Refusal(404, "There is nothing to abort")
     for execution in running:

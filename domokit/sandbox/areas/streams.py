@@ -10,17 +10,20 @@ from typing import Any
 from .. import loading, vault
 from ..dataset_access import columns_of, readable, set_columns
 from ..executions import (
-    begin,
+    commit_upload,
     end,
     execution_of,
     executions_of,
     held,
+    is_running,
     key_columns,
     new_dataset,
     new_stream,
+    run,
     searched,
     stop,
     update_method,
+    upload_of,
     visible_streams,
 )
 from ..model import Dataset, Execution, Stream
@@ -123,11 +126,12 @@ def _is_whole(call: Call) -> bool:
     return call.query.get("fields") == "all"
 
 
-def _take_details(stream: Stream, body: dict[str, Any]) -> None:
-    """What is left out is reset."""
-    stream.details = {name: body[name] for name in DETAILS if body.get(name) is not None}
-    if (state := stream.details.get("scheduleState")) is not None and state not in STATES:
+def _details(body: dict[str, Any]) -> dict[str, Any]:
+    """All of them: what is left out is reset."""
+    details = {name: body[name] for name in DETAILS if body.get(name) is not None}
+    if (state := details.get("scheduleState")) is not None and state not in STATES:
         raise Refusal(400, f"Unknown scheduleState {state}")
+    return details
 
 
 def _is_connector(body: dict[str, Any]) -> bool:
@@ -193,10 +197,9 @@ async def create(call: Call) -> Any:
     source = as_object(body.get("dataSource")) or {}
     method = update_method(body.get("updateMethod"), "REPLACE")
     columns, accounts = _columns(body, []), _accounts(call, body)
-    key = key_columns(columns, list_at(body, "keyColumnNames"))
+    key, details = key_columns(columns, list_at(body, "keyColumnNames")), _details(body)
     dataset = new_dataset(call, source.get("name"), source.get("description"), columns)
-    stream = new_stream(call, dataset, method, key, {})
-    _take_details(stream, body)
+    stream = new_stream(call, dataset, method, key, details)
     _feed(stream, dataset, accounts)
     dataset.display_type = dataset.provider
     return reply(_shown(call, stream, whole=True), 201)
@@ -212,11 +215,12 @@ async def update(call: Call) -> Any:
     """The whole object, as fields=all gave it: what is left out is reset."""
     stream, dataset = held(call, to_write=True)
     body = call.json_object()
+    method = update_method(body.get("updateMethod"), "REPLACE")
     columns = _columns(body, dataset.columns) if body.get("schemaDefinition") else dataset.columns
     accounts = _accounts(call, body, vault.accounts_of(stream.details))
-    stream.update_method = update_method(body.get("updateMethod"), "REPLACE")
-    stream.key_columns = key_columns(columns, list_at(body, "keyColumnNames"))
-    _take_details(stream, body)
+    stream.key_columns, stream.details = key_columns(columns, list_at(body, "keyColumnNames")), _details(body)
+    if call.flag("changeUpdateMethod", True):
+        stream.update_method = method
     _feed(stream, dataset, accounts)
     set_columns(call, dataset, columns)
     stream.modified = call.now()
@@ -275,7 +279,7 @@ async def start(call: Call) -> Any:
     for execution in running:
         await stop(call, execution)
     tag = call.query.get("restateDataTag") or call.query.get("dataTag")
-    return reply(_execution(begin(call, stream, dataset, stream.update_method, tag)), 201)
+    return reply(_execution(run(call, stream, dataset, tag)), 201)
 
 
 @area.on("GET", EXECUTION)
@@ -303,16 +307,23 @@ async def abort_current(call: Call) -> None:
 async def commit(call: Call) -> Any:
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream, is_open=True)
+    tag = call.query.get("restateDataTag") or call.query.get("dataTag")
+    if tag and (own := call.state.uploads.get(execution.upload_id or 0)) is not None:
+        own.tag = tag
     await end(call, execution, dataset)
     return _execution(execution)
 
 
 @area.on("POST", EXECUTION + "/index")
 async def index(call: Call) -> Any:
+    """Where uploads were committed, it commits the execution."""
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream)
-    loading.request_index(call, dataset)
-    return _execution(execution)
+    if is_running(execution) and execution.versions:
+        request = await end(call, execution, dataset)
+    else:
+        request = loading.request_index(call, dataset)
+    return {"requestKey": request.id, "requested": True, "requestedOn": request.requested, "dataTag": None}
 
 
 @area.on("POST", EXECUTION + "/multi-part")
@@ -356,26 +367,26 @@ async def upload_start(call: Call) -> Any:
 async def upload_part(call: Call) -> Any:
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream, is_open=True)
-    upload = loading.open_upload(call, dataset, call.number("upload_id"))
+    upload = upload_of(call, dataset, execution, call.number("upload_id"))
     await loading.put_part(call, dataset, upload, call.number("part_id"))
     return _place(stream, dataset, execution, upload.id) | {"uploadMessage": "ok", "uploadStatus": "ok"}
 
 
 @area.on("PUT", UPLOAD + "/commit")
 async def upload_commit(call: Call) -> Any:
-    """The method and the partition are in the query, other than for an upload of the dataset. The index comes later."""
+    """The method and the partition are in the query, other than for an upload of the dataset.
+
+    More uploads may follow; their rows become visible with the commit of the execution.
+    """
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream, is_open=True)
-    upload = loading.open_upload(call, dataset, call.number("upload_id"))
-    if call.query.get("updateMethod") is None:
+    upload = upload_of(call, dataset, execution, call.number("upload_id"))
+    if not call.query.get("updateMethod"):
         raise Refusal(400, "updateMethod is required")
     upload.tag = call.query.get("dataTag") or upload.tag
     method = update_method(call.query.get("updateMethod"), "REPLACE")
-    version, request = await loading.commit(call, dataset, upload, action=method)
-    assert request is not None
-    loading.finish(call, execution, request, version)
-    execution.phase = "IMPORT"  # more may follow, until the execution itself is indexed
-    size = {"rowCount": version.rows, "partCount": len(upload.parts)}
+    await commit_upload(call, execution, dataset, upload, method)
+    size = {"rowCount": sum(rows for rows, _ in upload.parts.values()), "partCount": len(upload.parts)}
     place = _place(stream, dataset, execution, upload.id)
     return place | {"status": "success", "dataTag": upload.tag, "size": size}
 
@@ -384,6 +395,6 @@ async def upload_commit(call: Call) -> Any:
 async def upload_abort(call: Call) -> Any:
     stream, dataset = held(call, to_write=True)
     execution = execution_of(call, stream, is_open=True)
-    upload = loading.open_upload(call, dataset, call.number("upload_id"))
+    upload = upload_of(call, dataset, execution, call.number("upload_id"))
     await loading.abort(call, upload)
     return _place(stream, dataset, execution, upload.id) | {"status": "aborted"}
