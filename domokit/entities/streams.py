@@ -91,14 +91,18 @@ class DomoStreamExecution(DomoEntity):
         part:  counts from 1, without gaps; the same number again replaces that part.
         Source: PUT …/streams/{stream_id}/executions/{execution_id}/part/{part_id}
         """
-        if isinstance(part, bool) or not isinstance(part, int) or part < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidInputError(f"parts count from 1, so part cannot be {part!r}")
-        if not isinstance(rows, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidInputError("rows is CSV, as bytes; frames and files go in by DomoDataset.replace(…)")
-        content = Content(rows, "text/csv", "gzip" if is_gzip else None)
+        content = _part(part, rows, is_gzip=is_gzip)
         send = platform.upload_part if self.auth.family == "platform" else stream_uploads.upload_part
-        await send(self.auth, member({"stream": self.stream_id}, "stream"), self.id, part, content)
+        await send(self.auth, *_place(self), part, content)
         self.parts_sent += 1
+
+    async def start_upload(self) -> "ExecutionUpload":
+        """Begin one of several uploads of this execution, such as one for each partition.
+
+        Their rows become visible together, with the execution's own commit.
+        Source: POST /api/data/v1/streams/{stream_id}/executions/{execution_id}/upload (product API)
+        """
+        return ExecutionUpload(execution=self, id=await stream_uploads.start_execution_upload(self.auth, *_place(self)))
 
     async def commit(self, *, even_if_empty: bool = False) -> Self:
         """End it with the parts it was given. Loads do that by themselves.
@@ -120,6 +124,35 @@ class DomoStreamExecution(DomoEntity):
     @property
     def _key(self) -> tuple[str, str, Any]:
         return self.kind, self.auth.place, (self.stream_id, self.id)  # ids count within a stream
+
+
+@attrs.frozen(kw_only=True)
+class ExecutionUpload:
+    """One of several uploads of an execution. id: among the uploads of the DataSet."""
+
+    execution: DomoStreamExecution
+    id: int | str
+
+    async def upload_part(self, part: int, rows: Csv, *, is_gzip: bool = False) -> None:
+        """Send rows, as `DomoStreamExecution.upload_part` does; parts count from 1 within this upload.
+
+        Source: PUT /api/data/v1/streams/{stream_id}/executions/{execution_id}/upload/{upload_id}/part/{part_id}
+        """
+        content, one = _part(part, rows, is_gzip=is_gzip), self.execution
+        await stream_uploads.put_execution_upload_part(one.auth, *_place(one), self.id, part, content)
+        one.parts_sent += 1
+
+    async def commit(self, *, update_method: str, partition: str | None = None) -> None:
+        """End this upload with the parts it was given; the execution goes on.
+
+        update_method:  REPLACE, APPEND, UPSERT or DELETE: of the partition, if one is named, else of all rows.
+        Source: PUT /api/data/v1/streams/{stream_id}/executions/{execution_id}/upload/{upload_id}/commit
+        """
+        _checked(update_method, None)
+        one = self.execution
+        await stream_uploads.commit_execution_upload(
+            one.auth, *_place(one), self.id, update_method=update_method, partition=partition
+        )
 
 
 @entity
@@ -300,6 +333,18 @@ class DomoStream(DomoEntity):
 
     def _execution(self, obj: Json) -> Any:
         return class_for(self.auth, "STREAM_EXECUTION").from_json(self.auth, {"streamId": self.id, **obj})
+
+
+def _place(execution: DomoStreamExecution) -> tuple[int | str, int]:
+    return member({"stream": execution.stream_id}, "stream"), execution.id
+
+
+def _part(part: int, rows: Csv, *, is_gzip: bool) -> Content:
+    if isinstance(part, bool) or not isinstance(part, int) or part < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInputError(f"parts count from 1, so part cannot be {part!r}")
+    if not isinstance(rows, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInputError("rows is CSV, as bytes; frames and files go in by DomoDataset.replace(…)")
+    return Content(rows, "text/csv", "gzip" if is_gzip else None)
 
 
 def _checked(update_method: str, key_columns: Any) -> list[str] | None:

@@ -122,6 +122,37 @@ async def test_parts_by_hand(anyone, domo_sandbox, stream):
     assert (await execution.refresh()).state == "SUCCESS"
 
 
+async def test_several_uploads_become_visible_together(admin, domo_sandbox):
+    stream = await DomoStream.create(admin, "Fed", schema=SCHEMA)
+    execution = await stream.run()
+    for month in ("2026-01", "2026-02"):
+        upload = await execution.start_upload()
+        await upload.upload_part(1, f"{month[-1]},{month}\n".encode())
+        await upload.commit(update_method="REPLACE", partition=month)
+    assert rows_in(domo_sandbox, stream) == []
+    await execution.commit()
+    assert rows_in(domo_sandbox, stream) == [(1, "2026-01"), (2, "2026-02")]
+    partitions = await (await stream.get_dataset()).get_partitions()
+    assert {one.name for one in partitions} == {"2026-01", "2026-02"}
+    home = f"/api/data/v1/streams/{stream.id}/executions/{execution.id}/upload/{upload.id}"
+    asked = [(one.method, one.path, one.query) for one in domo_sandbox.requests if one.path.startswith(home)]
+    assert asked == [
+        ("PUT", f"{home}/part/1", {}),
+        ("PUT", f"{home}/commit", {"updateMethod": "REPLACE", "dataTag": "2026-02"}),
+    ]
+    before = len(domo_sandbox.requests)
+    for call in (upload.upload_part(0, b""), upload.upload_part(1, "text"), upload.commit(update_method="replace")):
+        with pytest.raises(errors.InvalidInputError):
+            await call
+    assert len(domo_sandbox.requests) == before
+
+
+async def test_several_uploads_are_of_the_product_api(oauth):
+    execution = await (await DomoStream.create(oauth, "Fed", schema=SCHEMA)).run()
+    with pytest.raises(errors.UnsupportedByAuth):
+        await execution.start_upload()
+
+
 async def test_rows_are_deleted_by_their_key(anyone, domo_sandbox):
     made = await DomoStream.create(anyone, "Fed", schema=SCHEMA, update_method="DELETE", key_columns=["a"])
     await (await made.get_dataset()).replace([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}])
