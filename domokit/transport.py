@@ -6,7 +6,7 @@ it to the auth object's connection, which signs, repeats, maps errors and keeps 
 
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping, Sequence, Set
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 from types import UnionType
@@ -20,7 +20,7 @@ import httpx
 from domokit._secrets import Secret
 from domokit.auth import Answer, Auth, Family, override, record
 from domokit.auth.base import connection_for
-from domokit.connection.exchange import RETRIED_STATUSES, Connection, decode
+from domokit.connection.exchange import RETRIED_STATUSES, Connection, decode, in_utf8
 from domokit.errors import (
     APIError,
     DomoDecodeError,
@@ -162,7 +162,7 @@ class Content:
 
 def plain_text(value: str) -> Content:
     """Bare UTF-8 text, for the endpoints that take no JSON."""
-    return Content(value.encode(), "text/plain; charset=utf-8")
+    return Content(in_utf8("", lambda: value), "text/plain; charset=utf-8")
 
 
 async def send(
@@ -296,19 +296,17 @@ def _prepared(
     require_family(auth, route.family, asked=str(route))
     if route.changes and _dry.get():
         raise DryRunRefused("not sent, because this is a dry run", asked=str(route))
-    with suppress(UnicodeEncodeError):  # which holds the whole text, and that may be secret
-        path = route.url(parts)
-        url = auth.origin(route.family) + path
-        if params and (query := _query(params)):
-            url = f"{url}?{query}"
-        connection = connection_for(auth)
-        headers = {"Accept": route.accept} if route.accept else {}
-        if content is None:
-            request = connection.request(route.method, url, json=json, headers=headers)
-        else:
-            request = connection.request(route.method, url, content=content.data, headers=headers | content.headers)
-        return connection, request, f"{route.method} {path}"
-    raise InvalidInputError("a text holds half a character (a lone surrogate), which UTF-8 has not", asked=str(route))
+    path = in_utf8(str(route), lambda: route.url(parts)).decode()
+    url = auth.origin(route.family) + path
+    if params and (query := in_utf8(str(route), lambda: _query(params)).decode()):
+        url = f"{url}?{query}"
+    connection, asked = connection_for(auth), f"{route.method} {path}"
+    headers = {"Accept": route.accept} if route.accept else {}
+    if content is None:
+        request = connection.request(route.method, url, json=json, headers=headers, asked=asked)
+    else:
+        request = connection.request(route.method, url, content=content.data, headers=headers | content.headers)
+    return connection, request, asked
 
 
 def members(answer: Json, name: str) -> list[Json]:

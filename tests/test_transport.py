@@ -457,6 +457,13 @@ async def test_half_a_character_is_refused_and_not_shown():
             assert caught.value.asked == str(route)
             assert "canary" not in "".join(traceback.format_exception(caught.value))
             assert caught.value.__context__ is None
+        with pytest.raises(InvalidInputError, match="half a character"):
+            plain_text(secret)
+        options = ClientOptions(base_url=server.origin)
+        with pytest.raises(InvalidInputError, match="half a character") as caught:
+            await SessionAuth("acme", "ann@example.com", secret, options=options).who_am_i()
+        assert caught.value.asked == "POST /api/content/v2/authentication"
+        assert "canary" not in "".join(traceback.format_exception(caught.value))
         assert server.requests == []
 
 

@@ -256,7 +256,7 @@ class Auth(httpx.Auth, ABC):
         asked = f"{method} {path}"
         connection = connection_for(self)
         response = await connection.exchange(
-            connection.request(method, self.origin(family) + path, headers=headers, json=body, form=form),
+            connection.request(method, self.origin(family) + path, headers=headers, json=body, form=form, asked=asked),
             asked=asked,
             repeatable=signed and method == "GET",
             auth=self if signed else None,

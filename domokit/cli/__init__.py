@@ -7,6 +7,8 @@ from contextlib import suppress
 
 __all__ = ["main"]
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command that the process was started with, and exit: 0 done, 1 Domo refused or failed, 2 bad input."""
@@ -18,7 +20,7 @@ def main() -> None:
         print("The command line needs a few more packages: pip install 'domokit[cli]'", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison] - it was closed: 2>&-
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - told before anything is done
@@ -36,9 +38,6 @@ def main() -> None:
         if end.code == _INTERRUPTED:
             _leave_threads()
         raise
-
-
-_INTERRUPTED = 130
 
 
 def _leave_threads() -> None:

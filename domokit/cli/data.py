@@ -277,13 +277,11 @@ async def _foreseen(found: "DomoDataset | None", data: Any, job: _Put) -> dict[s
     async with source:
         problem: SchemaMismatchError | None = None
         try:
-            agreed_columns(source, target, evolve, is_whole=job.action == "replace")
+            columns = agreed_columns(source, target, evolve, is_whole=job.action == "replace")
+            if job.key:
+                check_key(job.key, columns, source.schema)
         except SchemaMismatchError as error:
             problem = error
-        if unknown := [name for name in job.key or () if name not in (target or source.schema).names]:
-            raise _bad_usage(f"--key: there is no column {', '.join(map(repr, unknown))}")
-        if job.key and problem is None:
-            check_key(job.key, target or source.schema, source.schema)
         return {
             "id": found.id if found else None,
             "name": job.dataset if found is None else found.name,

@@ -7,7 +7,7 @@ import logging
 import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Set
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from json import dumps, loads
@@ -29,6 +29,7 @@ from domokit.errors import (
     DomoDecodeError,
     DomoError,
     EmptyAnswerError,
+    InvalidInputError,
     OutcomeUnknown,
     RateLimitedError,
     RequestTimeoutError,
@@ -199,17 +200,20 @@ class Connection:
         json: Any = None,
         form: Mapping[str, Any] | None = None,
         content: bytes | None = None,
+        asked: str = "",
     ) -> httpx.Request:
         """A request with this connection's headers. Secrets in `headers`, `json` and `form` are revealed only here.
 
         A function of its own so that no frame alive while the request is under way holds the encoded body.
+        asked:   method and path, for errors.
+        Raises: InvalidInputError, for what UTF-8 cannot say.
         """
         sent = httpx.Headers(self.headers)
         if json is not None:
-            content = dumps(json, default=_reveal, ensure_ascii=False, separators=(",", ":")).encode()
+            content = in_utf8(asked, lambda: dumps(json, default=_reveal, ensure_ascii=False, separators=(",", ":")))
             sent["Content-Type"] = "application/json"
         elif form is not None:
-            content = urlencode({key: _plain(value) for key, value in form.items()}).encode()
+            content = in_utf8(asked, lambda: urlencode({key: _plain(value) for key, value in form.items()}))
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         if headers:
             sent.update({name: _plain(value) for name, value in headers.items()})
@@ -467,6 +471,13 @@ def _read(content: bytes, promised: type | UnionType, number: Callable[[str], An
 
 def _plain(value: Any) -> Any:
     return value.reveal() if isinstance(value, Secret) else value
+
+
+def in_utf8(asked: str, text: Callable[[], str]) -> bytes:
+    """A text as it is sent. Raises: InvalidInputError, for half a character, such as undecodable bytes leave behind."""
+    with suppress(UnicodeEncodeError):  # which holds all of the text, secrets too
+        return text().encode()
+    raise InvalidInputError("a text holds half a character (a lone surrogate), which UTF-8 has not", asked=asked)
 
 
 def _reveal(value: Any) -> str:

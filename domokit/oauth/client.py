@@ -255,7 +255,7 @@ class OAuthClient:
             body["client_id"] = client_id or ""
             if self.client_auth == "post":
                 body["client_secret"] = secret
-        return connection.request("POST", url, headers=headers, form=body)
+        return connection.request("POST", url, headers=headers, form=body, asked=self.asked)
 
     def _read(self, response: httpx.Response, lost: DomoError | None, asked_at: datetime) -> Outcome:
         body = Secret(response.text)

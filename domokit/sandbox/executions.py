@@ -10,7 +10,7 @@ from typing import Any
 from . import loading
 from .dataset_access import readable, visible, writable
 from .model import Dataset, DataVersion, Execution, IndexRequest, Stream, Upload
-from .wire import Call, Refusal, as_object
+from .wire import Call, Refusal
 
 
 def visible_streams(call: Call) -> list[Stream]:
@@ -144,8 +144,7 @@ def begin(call: Call, stream: Stream, dataset: Dataset, method: str, tag: str | 
 def run(call: Call, stream: Stream, dataset: Dataset, tag: str | None = None) -> Execution:
     """Start an execution as a person does. That of a connector brings nothing here: it ends by itself with an index."""
     execution = begin(call, stream, dataset, stream.update_method, tag)
-    transport = as_object(stream.details.get("transport")) or {}
-    if transport.get("type", "API") != "API" and call.flag("startConnector", True):
+    if not dataset.takes_data and call.flag("startConnector", True):
         call.state.uploads[execution.upload_id or 0].state = "aborted"
         asked = [each.versions for each in call.company.pending if each.dataset_id == dataset.id]
         execution.index_request = loading.request_index(call, dataset, asked[-1] if asked else dataset.indexed).id
